@@ -1,0 +1,64 @@
+"""Attempts: a slot given to one child (`Attempt`, desired) and what became of it (`Status`, observed)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mangrove.model.phases import ENDED, Phase
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One entry of an assignment: what a parent wants a child to run.
+
+    id: of this attempt; service, number: the slot as the user knows it; epoch: raised each time the slot is given
+    away; specification: digest of what to run.
+    """
+
+    id: str
+    service: str
+    number: int
+    epoch: int
+    specification: str
+
+
+class Status(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a child says about an attempt.
+
+    reason: one line for a person whenever it is not simply running. since: wall-clock seconds at which this phase
+    began. node, node_name, address: where it runs (empty while nowhere). gpus: device ids given to it.
+    """
+
+    attempt: str
+    phase: Phase
+    reason: str = ""
+    restarts: int = 0
+    exit_code: int | None = None
+    since: float = 0.0
+    node: str = ""
+    node_name: str = ""
+    address: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ENDED
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was measured, of an instance or of a whole node.
+
+    cpu: percent of one core for an instance, of the whole machine for a node; memory, disk: bytes used;
+    memory_percent: of the machine's memory; rx, tx: bytes received and sent since start; load: 1-minute load average;
+    gpu: percent; vram: bytes used; gpu_temperature: degrees Celsius; measured: wall-clock seconds.
+    """
+
+    cpu: float = 0.0
+    memory: int = 0
+    memory_percent: float = 0.0
+    disk: int = 0
+    rx: int = 0
+    tx: int = 0
+    load: float = 0.0
+    gpu: float = 0.0
+    vram: int = 0
+    gpu_temperature: float = 0.0
+    measured: float = 0.0

@@ -1,0 +1,150 @@
+"""What a parent keeps in its store, one struct per collection. Each collection has one writer, named here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from mangrove.model.attempt import Status
+from mangrove.model.child import Capacity
+from mangrove.model.resources import Resources
+
+# Names of collections.
+APPLICATIONS = "applications"  # Application, written by the API
+SERVICES = "services"  # Service, written by the API
+SLOTS = "slots"  # Slot, written by the API (root) or the link to the parent (cluster)
+SPECIFICATIONS = "specifications"  # Specification by digest; immutable, so anyone may add one
+PLACEMENTS = "placements"  # Placement by slot, written by the controller
+OBSERVED = "observed"  # Observed by attempt, written by the link to the children
+CHILDREN = "children"  # Child by id, written by the link to the children
+IDENTITIES = "identities"  # Identity by child id, written by join and revocation
+TOKENS = "tokens"  # Token by id, written by whoever may make tokens
+EVENTS = "events"  # Event, append only
+NODES = "nodes"  # NodeView by `cluster/node`, written by the link to the children (root only)
+USAGE = "usage"  # UsageRecord by attempt or child, written in bulk from memory
+USERS = "users"  # User, written by the API (root only)
+ORGANIZATIONS = "organizations"  # Organization, written by the API (root only)
+META = "meta"  # this store's own id, term and what else there is only one of
+
+
+class Application(msgspec.Struct, frozen=True):
+    """A named group of services of one owner (a user name)."""
+
+    id: str
+    name: str
+    namespace: str
+    description: str
+    owner: str
+    services: tuple[str, ...] = ()
+
+
+class Service(msgspec.Struct, frozen=True):
+    """What a user declared. `declared` keeps the SLA's own fields as they came; `next_number` is never taken back."""
+
+    id: str
+    application: str
+    owner: str
+    name: str
+    namespace: str
+    specification: str
+    declared: dict[str, Any] = {}
+    next_number: int = 0
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """An instance that is wanted (`run`) or no longer wanted (`stop`); a slot once stopped never runs again.
+
+    id: `service.number` at the root, the root's attempt id at a cluster. epoch: of the parent's attempt (cluster only).
+    """
+
+    id: str
+    service: str
+    number: int
+    specification: str
+    desired: Literal["run", "stop"] = "run"
+    epoch: int = 0
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A slot given to a child: the attempt's id, the child, the slot's epoch then, and what it may use there."""
+
+    attempt: str
+    child: str
+    epoch: int
+    specification: str
+    resources: Resources
+
+
+class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that a controller has decided about one slot.
+
+    current: the one attempt that is wanted now. leaving: attempts withdrawn but not yet known to have ended; they still
+    hold their reservation. reason: why there is no current one, or what is wrong with it. failures: in a row.
+    not_before: wall-clock seconds before which the slot is not given away again. refused: child id → the revision of
+    its report when it refused; it is asked again only when its report has changed.
+    """
+
+    slot: str
+    epoch: int = 0
+    current: Given | None = None
+    leaving: tuple[Given, ...] = ()
+    reason: str = ""
+    failures: int = 0
+    not_before: float = 0.0
+    refused: dict[str, int] = {}
+    final: Status | None = None
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """The last word of a child about an attempt; heard: wall-clock seconds."""
+
+    attempt: str
+    child: str
+    status: Status
+    heard: float
+
+
+class Child(msgspec.Struct, frozen=True):
+    """A child as last heard. connect, incarnation, boot: what its newest `hello` said (clones are known by them)."""
+
+    id: str
+    name: str
+    state: Literal["joined", "live", "silent"]
+    capacity: Capacity = Capacity()
+    incarnation: int = 0
+    connect: int = 0
+    boot: str = ""
+    software: str = ""
+    address: str = ""
+    heard: float = 0.0
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """That a child may speak. generation: raised to give it new keys. Its keys derive from the parent's secret."""
+
+    id: str
+    name: str
+    generation: int = 1
+    revoked: bool = False
+    joined: float = 0.0
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A join token, of which only the hash is kept. expires: wall-clock seconds; uses: how many joins are left."""
+
+    id: str
+    hash: str
+    expires: float
+    uses: int
+    revoked: bool = False
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something a person should be able to read later. subject: id of what it is about; time: wall-clock seconds."""
+
+    id: str
+    time: float
+    kind: str
+    subject: str
+    text: str

@@ -1,0 +1,1 @@
+"""What actually runs instances: one interface, several runtimes."""

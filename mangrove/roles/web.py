@@ -1,0 +1,122 @@
+"""The HTTP side that both kinds of parent share: how errors are answered, and how bodies are read."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import BadRequest, HTTPException
+
+from mangrove.base.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    MangroveError,
+    NotFound,
+    Refused,
+    Unauthorized,
+    Unavailable,
+)
+from mangrove.store.interface import Gap, RevisionConflict, StaleLease, StoreUnavailable
+
+_log = logging.getLogger(__name__)
+
+#: Largest request body in bytes. An SLA of a hundred services is about 100 kB; ten times that leaves room.
+MAX_BODY = 1024 * 1024
+
+#: Seconds after which a client may try again what could not be done now: about the time of a take-over or a restart.
+RETRY_AFTER = 2
+
+#: The status of each error that says whose fault it is; what is not listed here is our fault.
+STATUS: dict[type[MangroveError], int] = {
+    InvalidInput: 422,
+    NotFound: 404,
+    Conflict: 409,
+    RevisionConflict: 409,
+    Unauthorized: 401,
+    Forbidden: 403,
+    Refused: 403,
+    Unavailable: 503,
+    StoreUnavailable: 503,
+    StaleLease: 503,
+    Gap: 503,
+}
+
+_ODD_FIELD = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`")
+_Body = TypeVar("_Body")
+
+
+def install_error_handlers(app: Flask) -> None:
+    """Let every failed answer of `app` be JSON with a `message`, and bound request bodies to `MAX_BODY` bytes.
+
+    A MangroveError gives its own message and the status in `STATUS`; InvalidInput adds `field`. Anything unexpected is
+    logged with its traceback and answered with 500, without saying more.
+    """
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.register_error_handler(MangroveError, _on_mangrove_error)
+    app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(Exception, _on_unexpected)
+
+
+def read_body(form: type[_Body]) -> _Body:
+    """The body of the current request as `form` (a msgspec struct, or any type msgspec can decode).
+
+    Raises BadRequest (400) when it is not JSON, InvalidInput (422) with the path of the field when it does not fit.
+    """
+    try:
+        return msgspec.json.decode(request.get_data(), type=form)
+    except msgspec.ValidationError as error:
+        raise _named(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+
+
+def _named(error: msgspec.ValidationError) -> InvalidInput:
+    """The same error with the path of its field, which msgspec puts at the end of its sentence."""
+    problem, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").removeprefix(".")
+    odd = _ODD_FIELD.fullmatch(problem)
+    if odd is not None:
+        field = f"{field}.{odd['name']}".removeprefix(".")
+        problem = "missing" if odd["how"] == "missing required" else "unknown field"
+    return InvalidInput(field, problem)
+
+
+def _status_of(error: MangroveError) -> int:
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def _failed(status: int, message: str, **more: Any) -> Response:
+    answer = jsonify({"message": message, **more})
+    answer.status_code = status
+    if status == 503:
+        answer.headers["Retry-After"] = str(RETRY_AFTER)
+    return answer
+
+
+def _on_mangrove_error(error: MangroveError) -> Response:
+    status = _status_of(error)
+    if status == 500:
+        return _on_unexpected(error)
+    if isinstance(error, InvalidInput) and error.field:
+        return _failed(status, error.message, field=error.field)
+    return _failed(status, error.message)
+
+
+def _on_http_error(error: HTTPException) -> Response:
+    description = error.description or error.name
+    if error.code == 413:
+        description = f"the body is too large: at most {MAX_BODY} bytes are read"
+    answer = _failed(error.code or 500, description)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            answer.headers[name] = value  # such as Allow, Location, Retry-After
+    return answer
+
+
+def _on_unexpected(error: Exception) -> Response:
+    _log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return _failed(500, "internal error: it was not your input; the log of the server says more")

@@ -19,6 +19,7 @@ PLACEMENTS = "placements"  # Placement by slot, written by the controller
 OBSERVED = "observed"  # Observed by attempt, written by the link to the children
 CHILDREN = "children"  # Child by id, written by the link to the children
 IDENTITIES = "identities"  # Identity by child id, written by join and revocation
+CHILD_NAMES = "child_names"  # {"child": id} by the name of a child that is not revoked; written with its Identity
 TOKENS = "tokens"  # Token by id, written by whoever may make tokens
 EVENTS = "events"  # Event, append only
 NODES = "nodes"  # NodeView by `cluster/node`, written by the link to the children (root only)
@@ -148,3 +149,32 @@ class Event(msgspec.Struct, frozen=True):
     kind: str
     subject: str
     text: str
+
+
+class User(msgspec.Struct, frozen=True):
+    """A person or program that may sign in. password: its hash; created: wall-clock seconds."""
+
+    id: str
+    name: str
+    email: str
+    password: str
+    created: float
+
+
+class Member(msgspec.Struct, frozen=True):
+    """What a user (by id) may do in an organization."""
+
+    user: str
+    roles: tuple[str, ...] = ()
+
+
+class Organization(msgspec.Struct, frozen=True):
+    """Users who work together; the one named `root` is there from the start."""
+
+    id: str
+    name: str
+    members: tuple[Member, ...] = ()
+
+    def roles_of(self, user: str) -> tuple[str, ...] | None:
+        """The roles of a user (by id), or None when not a member."""
+        return next((member.roles for member in self.members if member.user == user), None)

@@ -82,8 +82,9 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
 
     current: the one attempt that is wanted now. leaving: attempts withdrawn but not yet known to have ended; they still
     hold their reservation. reason: why there is no current one, or what is wrong with it. failures: in a row.
-    not_before: wall-clock seconds before which the slot is not given away again. refused: child id → the revision of
-    its report when it refused; it is asked again only when its report has changed.
+    not_before: wall-clock seconds before which the slot is not given away again. waiting_since: when it began to fit
+    nowhere (wall clock). refused: child id → digest of what it could allocate when it refused; it is asked again only
+    when that has changed. final: the last word when the slot needs no attempt any more.
     """
 
     slot: str
@@ -93,7 +94,8 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     failures: int = 0
     not_before: float = 0.0
-    refused: dict[str, int] = {}
+    waiting_since: float = 0.0
+    refused: dict[str, str] = {}
     final: Status | None = None
 
 

@@ -1,0 +1,427 @@
+"""The child's end of the link: a state machine without I/O or clock.
+
+Feed it transport events (`connected`, `disconnected`, `receive`) and time (`tick`); take what it wants done from
+`effects` and what it has learnt from `events`.
+
+    closed --open--> opening --connected/hello--> greeting --welcome/report--> reporting --assign--> settled
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from mangrove.link.envelope import BadMessage, Header, Lanes, seal, topic_of, unseal
+from mangrove.link.messages import (
+    ASSIGNMENT,
+    BEAT,
+    DOWN_KINDS,
+    GONE,
+    HELLO,
+    PROTOCOL,
+    QOS,
+    REPLY,
+    REPORT,
+    Ack,
+    Assign,
+    Beat,
+    Call,
+    Gone,
+    Hello,
+    Mark,
+    Reply,
+    Report,
+    Sync,
+    Welcome,
+)
+from mangrove.link.sync import Applied, Replica, Source
+from mangrove.model.attempt import Attempt, Usage
+from mangrove.model.child import Capacity
+
+#: No welcome within this time means that this broker does not lead to the parent (design: 5 s).
+WELCOME_TIMEOUT = 5.0
+#: A TCP connection to a broker that takes longer is not usable for beats anyway.
+OPEN_TIMEOUT = 10.0
+#: How long to wait before sending state again that the other side does not confirm: longer than a round trip over a
+#: slow uplink, shorter than the shortest lease in common use.
+REPAIR_AFTER = 2.0
+#: Between attempts to connect, doubling from the first to the last, each with up to 30 % of jitter.
+RETRY_FIRST, RETRY_LAST = 0.5, 15.0
+#: A parent that said no is asked again this often: an operator may have changed its mind.
+REFUSED_RETRY = 30.0
+#: A child that the parent never told a lease uses this one (design: default 10 s).
+DEFAULT_LEASE = 10.0
+
+State = Literal["closed", "opening", "greeting", "reporting", "settled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Connect to broker number `broker` with this last will."""
+
+    broker: int
+    will: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Publish below the child's own `up/`."""
+
+    kind: str
+    payload: bytes
+    qos: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Give the connection up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """An assignment was applied in memory; make it durable before acting on it. first: of this session."""
+
+    applied: Applied
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """The parent has accepted this session."""
+
+    welcome: Welcome
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedAway:
+    """The parent, or the rules of obedience, refuse this session; `reason` is for a person."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call that wants an answer through `reply`."""
+
+    call: Call
+
+
+Effect = Open | Send | Close
+Event = Assigned | Welcomed | TurnedAway | Asked
+
+
+@dataclass(frozen=True, slots=True)
+class ChildIdentity:
+    """Who this child is to its parent. incarnation: raised and synced at each start; boot: id of the machine's boot."""
+
+    parent: str
+    child: str
+    key: bytes
+    name: str
+    software: str
+    incarnation: int
+    boot: str
+
+    def __repr__(self) -> str:
+        return f"ChildIdentity({self.name!r}, child={self.child!r}, parent={self.parent!r})"
+
+
+class ChildLink:
+    """One child's link to its parent.
+
+    store, term: of the parent's store last obeyed, as kept on disk. assignment: what is held, as loaded from disk.
+    channels: what is mirrored upwards, `status` among them. capacity: what can be allocated now.
+    """
+
+    def __init__(
+        self,
+        identity: ChildIdentity,
+        brokers: int,
+        *,
+        new_session: Callable[[], str],
+        rng: random.Random,
+        assignment: Replica[Attempt],
+        channels: Sequence[Source],
+        capacity: Callable[[], Capacity],
+        store: str = "",
+        term: int = 0,
+    ) -> None:
+        self.identity = identity
+        self.effects: list[Effect] = []
+        self.events: list[Event] = []
+        self.dropped = 0
+        self.newest_drop = ""
+        self.state: State = "closed"
+        self.store = store
+        self.term = term
+        self.lease = DEFAULT_LEASE
+        self.lease_until = 0.0  # until then the parent does not replace what runs here
+        self.usage_period = 5.0
+        self.turned_away = ""
+        self._assignment = assignment
+        self._channels = {source.channel: source for source in channels}
+        self._capacity = capacity
+        self._brokers = brokers
+        self._broker = 0
+        self._new_session = new_session
+        self._rng = rng
+        self._session = ""
+        self._connect = 0
+        self._sequence = 0
+        self._lanes = Lanes()
+        self._deadline = 0.0
+        self._patience = 0.0
+        self._greeted = 0.0
+        self._retry = RETRY_FIRST
+        self._beat_period = 2.0
+        self._next_beat = 0.0
+        self._beats: dict[int, float] = {}
+        self._sent: dict[str, tuple[str, float]] = {}  # channel → (digest that the newest step leads to, when)
+        self._sent_capacity: Capacity | None = None
+        self._sent_applied: Mark | None = None
+
+    # -- what the transport says
+
+    def connected(self, now: float) -> None:
+        """The transport is connected and subscribed."""
+        if self.state != "opening":
+            return
+        self.state = "greeting"
+        self._greeted = now
+        self._deadline = now + WELCOME_TIMEOUT
+        holds = self._assignment.mark
+        who = self.identity
+        self._send(
+            HELLO,
+            Hello(who.name, who.incarnation, self._connect, who.boot, who.software, self.store, self.term, holds),
+        )
+
+    def disconnected(self, now: float) -> None:
+        """The transport's connection broke or could not be made."""
+        if self.state != "closed":
+            self._close(now)
+
+    def receive(self, kind: str, payload: bytes, now: float) -> None:
+        """A message came; whatever it is, nothing is raised."""
+        if self.state in ("closed", "opening"):
+            return
+        try:
+            self._receive(kind, payload, now)
+        except (BadMessage, msgspec.DecodeError, msgspec.ValidationError) as error:
+            self.dropped += 1
+            self.newest_drop = f"{kind}: {error}"
+
+    def _receive(self, kind: str, payload: bytes, now: float) -> None:
+        if kind not in DOWN_KINDS:
+            raise BadMessage("a kind that does not come down")
+        topic = topic_of(self.identity.parent, self.identity.child, "down", kind)
+        header, message = unseal(self.identity.key, topic, payload)
+        if header.session != self._session:
+            raise BadMessage("of another session")
+        if not self._lanes.admit(kind, header.sequence):
+            raise BadMessage("old or repeated")
+        if not self._obey(header, now):
+            return
+        if isinstance(message, Welcome):
+            self._welcomed(message, now)
+        elif isinstance(message, Ack):
+            self._acknowledged(message, now)
+        elif isinstance(message, Assign):
+            self._assigned(message.step, header)
+        elif isinstance(message, Call) and self.state in ("reporting", "settled"):
+            self.events.append(Asked(message))
+
+    def _obey(self, header: Header, now: float) -> bool:
+        """Whether the speaker's store may still tell this child what to do."""
+        if self.store and header.store != self.store:
+            self._turn_away(
+                "the parent answers from another store than the one this child belongs to "
+                f"({header.store} instead of {self.store}): restore the old one, or join anew",
+                now,
+            )
+            return False
+        if header.term < self.term:
+            raise BadMessage("of a term that is over")
+        return True
+
+    def _turn_away(self, reason: str, now: float) -> None:
+        self.turned_away = reason
+        self.events.append(TurnedAway(reason))
+        self._close(now, retry=REFUSED_RETRY)
+
+    # -- the conversation
+
+    def _welcomed(self, message: Welcome, now: float) -> None:
+        if self.state != "greeting":
+            return
+        if not message.accepted:
+            self._turn_away(message.reason, now)
+            return
+        self.turned_away = ""
+        self.lease = message.lease
+        self._beat_period = message.beat
+        self.usage_period = message.usage
+        self.state = "reporting"
+        self._retry = RETRY_FIRST
+        self._beats.clear()
+        self._next_beat = now
+        self.lease_until = self._greeted + self.lease
+        self._patience = now + self.lease
+        self.events.append(Welcomed(message))
+        self._report_all(now)
+
+    def _acknowledged(self, message: Ack, now: float) -> None:
+        if message.unknown:
+            # A new connection, because the last will names the session. Jitter keeps a fleet from coming all at once.
+            self._close(now, retry=0.5 * self._rng.random())
+            return
+        sent = self._beats.get(message.beat)
+        if sent is None or self.state not in ("reporting", "settled"):
+            return
+        # The lease runs from the moment this beat was sent, which is before the parent heard it.
+        self.lease_until = max(self.lease_until, sent + self.lease)
+        self._patience = now + self.lease
+        self._beats = {sequence: at for sequence, at in self._beats.items() if sequence > message.beat}
+        if self.state == "settled":
+            self._repair(message.held, sent, now)
+
+    def _repair(self, held: Mapping[str, str], asked: float, now: float) -> None:
+        """Send again what the parent, when it heard the beat sent at `asked`, should have had and had not."""
+        steps: list[Sync] = []
+        for name, source in self._channels.items():
+            digest = held.get(name, "")
+            _, when = self._sent.get(name, ("", 0.0))
+            if digest != source.digest and asked > when and now - when >= REPAIR_AFTER:
+                steps += source.steps_from(digest)
+                self._sent[name] = (source.digest, now)
+        self._report(steps, None)
+
+    def _assigned(self, step: Sync, header: Header) -> None:
+        if self.state not in ("reporting", "settled") or step.channel != ASSIGNMENT:
+            return
+        applied = self._assignment.receive(step)
+        if applied is None:
+            return
+        self.store, self.term = header.store, header.term
+        first = self.state == "reporting"
+        self.state = "settled"
+        self.events.append(Assigned(applied, first))
+
+    # -- time
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        if self.state == "closed":
+            if now >= self._deadline:
+                self._open(now)
+        elif self.state in ("opening", "greeting"):
+            if now >= self._deadline:
+                self._close(now)
+        else:
+            if now >= self._patience:
+                # Connected, but the parent does not hear us or we do not hear it: try another way.
+                self._close(now)
+                return
+            if self.state == "reporting" and now >= self._deadline:
+                self._report_all(now)
+            if self.state == "settled":
+                self._report_changes(now)
+            if now >= self._next_beat:
+                self._beat(now)
+
+    def next_wake(self) -> float:
+        """When `tick` wants to be called at the latest."""
+        if self.state in ("closed", "opening", "greeting"):
+            return self._deadline
+        wake = min(self._next_beat, self._patience)
+        return min(wake, self._deadline) if self.state == "reporting" else wake
+
+    def send_usage(self, usage: dict[str, Usage]) -> None:
+        """Report what was measured; lost with the connection, since the next one says more."""
+        if self.state == "settled" and usage:
+            self._send(REPORT, Report(self._assignment.mark, self._digests(), usage=usage))
+
+    def reply(self, reply: Reply) -> None:
+        """Answer a call of this session."""
+        if self.state in ("reporting", "settled"):
+            self._send(REPLY, reply)
+
+    def rejoin(self, now: float) -> None:
+        """Begin a new session, for example because the brokers changed."""
+        self._close(now, retry=0.0)
+
+    def _open(self, now: float) -> None:
+        self.state = "opening"
+        self._session = self._new_session()
+        self._connect += 1
+        self._sequence = 0
+        self._lanes = Lanes()
+        self._sent = {}
+        self._sent_capacity = None
+        self._sent_applied = None
+        self._deadline = now + OPEN_TIMEOUT
+        self.effects.append(Open(self._broker, self._sealed(GONE, Gone())))
+
+    def _close(self, now: float, retry: float | None = None) -> None:
+        self.effects.append(Close())
+        self.state = "closed"
+        if retry is None:
+            retry = self._retry * (1 + 0.3 * self._rng.random())
+            self._retry = min(self._retry * 2, RETRY_LAST)
+            self._broker = (self._broker + 1) % self._brokers
+        self._deadline = now + retry
+
+    def _beat(self, now: float) -> None:
+        self._send(BEAT, Beat(self._assignment.mark, self._digests()))
+        self._beats[self._sequence] = now
+        if len(self._beats) > 64:  # more than a lease's worth at any beat period
+            del self._beats[next(iter(self._beats))]
+        self._next_beat = now + self._beat_period * (0.85 + 0.3 * self._rng.random())
+
+    def _report_all(self, now: float) -> None:
+        """The complete report that begins a session, in as many messages as it takes; repeated until an assign comes.
+
+        The first `assign` waits for it, so it is on its way before anything else.
+        """
+        steps = [step for source in self._channels.values() for step in source.complete()]
+        for source in self._channels.values():
+            self._sent[source.channel] = (source.digest, now)
+        self._report(steps, self._capacity())
+        self._deadline = now + REPAIR_AFTER
+
+    def _report_changes(self, now: float) -> None:
+        steps: list[Sync] = []
+        for name, source in self._channels.items():
+            digest, _ = self._sent.get(name, ("", 0.0))
+            if digest != source.digest:
+                steps += source.steps_from(digest)
+                self._sent[name] = (source.digest, now)
+        capacity = self._capacity()
+        self._report(steps, capacity if capacity != self._sent_capacity else None)
+
+    def _report(self, steps: list[Sync], capacity: Capacity | None) -> None:
+        """One message a step, so that none outgrows the largest payload; the last carries the capacity."""
+        applied, sent = self._assignment.mark, self._digests()
+        if capacity is not None:
+            self._sent_capacity = capacity
+        for number, step in enumerate(steps):
+            last = number == len(steps) - 1
+            self._send(REPORT, Report(applied, sent, (step,), capacity if last else None))
+        if not steps and (capacity is not None or (self.state == "settled" and applied != self._sent_applied)):
+            self._send(REPORT, Report(applied, sent, capacity=capacity))
+        self._sent_applied = applied
+
+    def _digests(self) -> dict[str, str]:
+        return {name: source.digest for name, source in self._channels.items()}
+
+    def _send(self, kind: str, payload: msgspec.Struct) -> None:
+        self.effects.append(Send(kind, self._sealed(kind, payload), QOS[kind]))
+
+    def _sealed(self, kind: str, payload: msgspec.Struct) -> bytes:
+        self._sequence += 1
+        topic = topic_of(self.identity.parent, self.identity.child, "up", kind)
+        return seal(self.identity.key, topic, Header(PROTOCOL, self._session, self._sequence), payload)

@@ -1,0 +1,469 @@
+"""The parent's end of the link: one state machine for all children, without I/O or clock.
+
+It judges who speaks, mirrors what children say of themselves, mirrors to each child its assignment, and counts silence.
+What follows from any of it is decided elsewhere: it tells `events`, and is told assignments through `assignment`.
+
+    hello → welcome → complete report → (decision, by the owner) → `flush` → assign
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from mangrove.link.envelope import BadMessage, Header, Lanes, seal, topic_of, unseal
+from mangrove.link.messages import (
+    ACK,
+    ASSIGN,
+    ASSIGNMENT,
+    CALL,
+    NODES,
+    PROTOCOL,
+    QOS,
+    STATUS,
+    UP_KINDS,
+    WELCOME,
+    Ack,
+    Assign,
+    Beat,
+    Call,
+    Gone,
+    Hello,
+    Mark,
+    Reply,
+    Report,
+    Welcome,
+)
+from mangrove.link.sync import Applied, Replica, Source
+from mangrove.model.attempt import Attempt, Status, Usage
+from mangrove.model.child import Capacity, NodeView
+
+#: How long an assignment may stay unconfirmed before it is sent again: as for reports (child.py).
+REPAIR_AFTER = 2.0
+#: Calls that may wait for an answer from one child; more are refused at once.
+MAX_CALLS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the parent tells its children about time. lease, beat, usage: seconds.
+
+    beats_per_second: budget for all children together; a large fleet beats more slowly, with a longer lease.
+    clock_error: by how much two clocks may differ in rate (0.1 % is ten times what a poor quartz does).
+    """
+
+    lease: float = 10.0
+    beat: float = 2.0
+    usage: float = 5.0
+    beats_per_second: float = 500.0
+    clock_error: float = 0.001
+
+    def for_fleet(self, children: int) -> tuple[float, float]:
+        """(lease, beat period) for so many children: at least four beats fit into a lease."""
+        beat = max(min(self.beat, self.lease / 4), children / self.beats_per_second)
+        return max(self.lease, 4 * beat), beat
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Publish below this child's `down/`, on broker number `via`."""
+
+    child: str
+    kind: str
+    payload: bytes
+    qos: int
+    via: int
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """A child began a new session."""
+
+    child: str
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A child's hello was turned down; `reason` is for a person."""
+
+    child: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The mirror of a child's statuses or nodes changed. complete: this is the first whole report of a session."""
+
+    child: str
+    channel: str
+    applied: Applied
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityChanged:
+    """What a child can allocate."""
+
+    child: str
+    capacity: Capacity
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Usage by attempt, and of the child itself under the empty key."""
+
+    child: str
+    usage: dict[str, Usage]
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """Nothing was heard of a child for its whole lease."""
+
+    child: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """The broker says that the child's connection broke. Nothing more: its lease runs on."""
+
+    child: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A child has applied a newer assignment: what it no longer lists has ended there."""
+
+    child: str
+
+
+Event = Greeted | Refused | Reported | CapacityChanged | Measured | Silent | Suspect | Confirmed
+
+State = Literal["away", "greeted", "live"]
+
+
+@dataclass(slots=True)
+class Peer:
+    """What the parent keeps of one child. heard: when it last spoke (or when counting began anew)."""
+
+    key: bytes
+    assignment: Source
+    status: Replica[Status]
+    nodes: Replica[NodeView]
+    heard: float
+    state: State = "away"
+    silent: bool = False
+    session: str = ""
+    via: int = 0
+    lease: float = 10.0
+    sequence: int = 0
+    lanes: Lanes = field(default_factory=Lanes)
+    hello: Hello | None = None
+    applied: Mark | None = None  # as the child last said, in this session
+    assigned: tuple[str, float] | None = None  # (digest, when) of the newest assign in this session
+    reflected: int = -1  # the assignment's version that the mirrored statuses are known to reflect, in this session
+    removed: dict[str, int] = field(default_factory=dict)  # attempt → the version that no longer has it
+    first_version: int = 0  # versions below are of an earlier life of the parent
+    calls: dict[str, tuple[float, Callable[[Reply], None]]] = field(default_factory=dict)
+
+
+class ParentLink:
+    """All children's links to this parent.
+
+    key_of: the link key of a child that may speak, or None. admit: a reason to refuse a hello, or empty; it judges
+    incarnations and clones, which need the store.
+    """
+
+    def __init__(
+        self,
+        parent: str,
+        store: str,
+        term: int,
+        settings: Settings,
+        *,
+        key_of: Callable[[str], bytes | None],
+        admit: Callable[[str, Hello], str],
+        specification: Callable[[str], bytes],
+        brokers: tuple[str, ...] = (),
+        rng: random.Random | None = None,
+    ) -> None:
+        self.effects: list[Send] = []
+        self.events: list[Event] = []
+        self.dropped = 0
+        self.newest_drop = ""
+        self.peers: dict[str, Peer] = {}
+        self._parent = parent
+        self._store = store
+        self._term = term
+        self._settings = settings
+        self._key_of = key_of
+        self._admit = admit
+        self._specification = specification
+        self._brokers = brokers
+        self._hearing: set[int] = set()  # broker connections that are up
+        self._unsent: set[str] = set()  # children whose assignment may differ from what they were sent
+        self._scanned: float | None = None
+
+    # -- what the owner tells
+
+    def expect(self, child: str, now: float) -> Peer | None:
+        """Begin to count a known child's silence; None when it has no key."""
+        peer = self.peers.get(child)
+        if peer is None:
+            key = self._key_of(child)
+            if key is None:
+                return None
+            assignment = Source(
+                ASSIGNMENT,
+                specification_of=lambda entry: entry.specification if isinstance(entry, Attempt) else "",
+                specification=self._specification,
+            )
+            peer = Peer(key, assignment, Replica(STATUS, Status), Replica(NODES, NodeView), now)
+            peer.lease, _ = self._settings.for_fleet(len(self.peers) + 1)
+            self.peers[child] = peer
+        return peer
+
+    def forget(self, child: str) -> None:
+        """A child was revoked: what it says no longer counts."""
+        self.peers.pop(child, None)
+
+    def assign(self, child: str, put: Mapping[str, Attempt], remove: frozenset[str]) -> None:
+        """Change a child's assignment; `flush` sends it."""
+        peer = self.peers[child]
+        if peer.assignment.change(put, remove):
+            self._unsent.add(child)
+            for id in remove:
+                peer.removed[id] = peer.assignment.version
+
+    def has_ended(self, child: str, attempt: str) -> bool:
+        """Whether the child has applied an assignment without this attempt and no longer lists it as going on."""
+        peer = self.peers.get(child)
+        if peer is None:
+            return True  # revoked: an operator has said that it is gone
+        if peer.state != "live" or attempt in peer.assignment:
+            return False
+        status = peer.status.entries.get(attempt)
+        if status is not None:
+            return status.ended
+        return peer.reflected >= peer.removed.get(attempt, peer.first_version)
+
+    def flush(self, now: float) -> None:
+        """Send each child what it lacks. Call it when all that was decided is durable."""
+        unsent, self._unsent = self._unsent, set()
+        for child in sorted(unsent):
+            peer = self.peers.get(child)
+            if peer is None or peer.state != "live" or peer.applied is None:
+                continue
+            target = peer.assignment.digest
+            if peer.assigned is None:
+                self._send_assignment(child, peer, peer.applied.digest, now)
+            elif peer.assigned[0] != target:
+                # Build on what was sent last: the child has it, or will say that it has not.
+                self._send_assignment(child, peer, peer.assigned[0], now)
+            elif peer.applied.digest != target and now - peer.assigned[1] >= REPAIR_AFTER:
+                self._send_assignment(child, peer, peer.applied.digest, now)
+
+    def call(self, child: str, call: Call, on_reply: Callable[[Reply], None], now: float) -> None:
+        """Ask a child. `on_reply` is called once, from `receive` or `tick`, with an error when no answer comes."""
+        peer = self.peers.get(child)
+        if peer is None or peer.state == "away" or peer.silent:
+            on_reply(Reply(call.id, error="not connected"))
+        elif len(peer.calls) >= MAX_CALLS:
+            on_reply(Reply(call.id, error="too many calls are waiting; try again later"))
+        else:
+            peer.calls[call.id] = (now + call.timeout, on_reply)
+            self._send(child, peer, CALL, call)
+
+    def connected(self, via: int, now: float) -> None:
+        """A broker connection is up. What was missed meanwhile is not held against anybody."""
+        self._hearing.add(via)
+        self._count_anew(now)
+
+    def disconnected(self, via: int, now: float) -> None:
+        """A broker connection broke; with several brokers the others go on."""
+        self._hearing.discard(via)
+
+    # -- what children say
+
+    def receive(self, child: str, kind: str, payload: bytes, via: int, now: float) -> None:
+        """A message came; whatever it is, nothing is raised."""
+        try:
+            self._receive(child, kind, payload, via, now)
+        except (BadMessage, msgspec.DecodeError, msgspec.ValidationError) as error:
+            self.dropped += 1
+            self.newest_drop = f"{child[:40]} {kind[:20]}: {error}"
+
+    def _receive(self, child: str, kind: str, payload: bytes, via: int, now: float) -> None:
+        if kind not in UP_KINDS:
+            raise BadMessage("a kind that does not go up")
+        peer = self.peers.get(child) or self.expect(child, now)
+        if peer is None:
+            raise BadMessage("an unknown child")
+        header, message = unseal(peer.key, topic_of(self._parent, child, "up", kind), payload)
+        if isinstance(message, Hello):
+            self._greet(child, peer, header, message, via, now)
+            return
+        if header.session != peer.session:
+            if isinstance(message, Beat):
+                self._send(child, peer, ACK, Ack(header.sequence, unknown=True), session=header.session, via=via)
+            raise BadMessage("of another session")
+        if not peer.lanes.admit(kind, header.sequence):
+            raise BadMessage("old or repeated")
+        if isinstance(message, Gone):
+            self.events.append(Suspect(child))
+            return
+        self._heard(child, peer, now)
+        if isinstance(message, Beat):
+            self._beaten(child, peer, header, message)
+        elif isinstance(message, Report):
+            self._reported(child, peer, message)
+        elif isinstance(message, Reply):
+            waiting = peer.calls.pop(message.id, None)
+            if waiting is not None:
+                waiting[1](message)
+
+    def _greet(self, child: str, peer: Peer, header: Header, hello: Hello, via: int, now: float) -> None:
+        repeated = header.session == peer.session
+        if not repeated:
+            reason = self._reason_to_refuse(child, hello)
+            if reason:
+                self.events.append(Refused(child, reason))
+                self._send(child, peer, WELCOME, Welcome(False, reason), session=header.session, via=via)
+                return
+            peer.session, peer.via, peer.hello = header.session, via, hello
+            peer.sequence, peer.lanes = 0, Lanes()
+            peer.state, peer.applied, peer.assigned, peer.reflected = "greeted", None, None, -1
+            if hello.holds.version > peer.assignment.version or not peer.first_version:
+                # What the child holds is of an earlier life of this parent: versions go on above it.
+                peer.first_version = max(hello.holds.version, peer.assignment.version) + 1
+                peer.assignment.raise_version(peer.first_version)
+                peer.removed = dict.fromkeys(peer.removed, peer.first_version)
+            self.events.append(Greeted(child, hello))
+        self._heard(child, peer, now)
+        peer.lease, beat = self._settings.for_fleet(len(self.peers))
+        welcome = Welcome(True, "", peer.lease, beat, self._settings.usage, self._brokers)
+        self._send(child, peer, WELCOME, welcome)
+
+    def _reason_to_refuse(self, child: str, hello: Hello) -> str:
+        if hello.store and hello.store != self._store:
+            return (
+                f"this child belongs to the store {hello.store}, and this parent has {self._store}: "
+                "restore the old store, or let the child leave and join again"
+            )
+        if hello.term > self._term:
+            return (
+                f"this child has obeyed term {hello.term}, and this parent is at {self._term}: its store is an old copy"
+            )
+        return self._admit(child, hello)
+
+    def _heard(self, child: str, peer: Peer, now: float) -> None:
+        peer.heard = now
+        peer.silent = False
+
+    def _beaten(self, child: str, peer: Peer, header: Header, beat: Beat) -> None:
+        self._applied(child, peer, beat.applied, beat.sent)
+        held = {STATUS: peer.status.digest, NODES: peer.nodes.digest}
+        self._send(child, peer, ACK, Ack(header.sequence, {name: held[name] for name in beat.sent if name in held}))
+
+    def _reported(self, child: str, peer: Peer, report: Report) -> None:
+        for step in report.steps:
+            replica = self._replica(peer, step.channel)
+            if replica is None:
+                raise BadMessage(f"an unknown channel {step.channel[:20]!r}")
+            applied = replica.receive(step)
+            if applied is None:
+                continue
+            first = peer.state == "greeted" and step.channel == STATUS and applied.complete
+            if first:
+                peer.state = "live"
+            self.events.append(Reported(child, step.channel, applied, first))
+        if report.capacity is not None:
+            self.events.append(CapacityChanged(child, report.capacity))
+        if report.usage:
+            self.events.append(Measured(child, report.usage))
+        self._applied(child, peer, report.applied, report.sent)
+
+    def _replica(self, peer: Peer, channel: str) -> Replica[Any] | None:
+        if channel == STATUS:
+            return peer.status
+        return peer.nodes if channel == NODES else None
+
+    def _applied(self, child: str, peer: Peer, mark: Mark, sent: Mapping[str, str]) -> None:
+        """Note which assignment the child has applied, and whether the mirrored statuses already reflect it."""
+        if peer.state != "live" or (peer.applied is not None and mark.version < peer.applied.version):
+            return
+        if peer.applied != mark:
+            peer.applied = mark
+            self._unsent.add(child)
+        if sent.get(STATUS) == peer.status.digest and mark.version > peer.reflected:
+            peer.reflected = mark.version
+            peer.removed = {id: version for id, version in peer.removed.items() if version > mark.version}
+            self.events.append(Confirmed(child))
+
+    # -- time
+
+    def tick(self, now: float) -> None:
+        """Count silence and deadlines; looks at the children only as often as `next_wake` asks."""
+        if self._scanned is not None and now < self._scanned + self._scan_period:
+            return
+        stalled = self._scanned is not None and now - self._scanned > self._settings.lease / 2
+        self._scanned = now
+        if stalled:
+            self._count_anew(now)
+        for child, peer in self.peers.items():
+            if self._hearing and not peer.silent and now - peer.heard > self._silence(peer):
+                peer.silent = True
+                peer.state = "away"
+                peer.session = ""
+                self.events.append(Silent(child))
+            if peer.assigned is not None and peer.applied is not None and peer.assigned[0] != peer.applied.digest:
+                self._unsent.add(child)
+            for id, (deadline, on_reply) in list(peer.calls.items()):
+                if now >= deadline:
+                    del peer.calls[id]
+                    on_reply(Reply(id, error="no answer in time"))
+
+    def next_wake(self, now: float) -> float:
+        """When `tick` and `flush` want to be called at the latest."""
+        return now if self._scanned is None else self._scanned + self._scan_period
+
+    @property
+    def _scan_period(self) -> float:
+        """A twentieth of a lease: silence is noticed that much late at most, and a large fleet is not walked often."""
+        return self._settings.lease / 20
+
+    def _silence(self, peer: Peer) -> float:
+        """Seconds without a word after which a child counts as silent: its lease by the slowest clock allowed."""
+        return peer.lease * (1 + self._settings.clock_error)
+
+    def _count_anew(self, now: float) -> None:
+        for peer in self.peers.values():
+            if not peer.silent:
+                peer.heard = now
+
+    # -- sending
+
+    def _send_assignment(self, child: str, peer: Peer, base: str, now: float) -> None:
+        for step in peer.assignment.steps_from(base):
+            self._send(child, peer, ASSIGN, Assign(step))
+        peer.assigned = (peer.assignment.digest, now)
+
+    def _send(
+        self,
+        child: str,
+        peer: Peer,
+        kind: str,
+        payload: msgspec.Struct,
+        *,
+        session: str | None = None,
+        via: int | None = None,
+    ) -> None:
+        peer.sequence += 1
+        header = Header(PROTOCOL, peer.session if session is None else session, peer.sequence, self._store, self._term)
+        data = seal(peer.key, topic_of(self._parent, child, "down", kind), header, payload)
+        self.effects.append(Send(child, kind, data, QOS[kind], peer.via if via is None else via))

@@ -1,0 +1,180 @@
+"""A parent's loop over slots: `decide` says what should become of one slot, given all that is known of it.
+
+Pure: no I/O, no clock, no memory but the `Placement` that it is given and returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from mangrove.base.ids import NewId
+from mangrove.model.attempt import Status
+from mangrove.model.documents import Given, Placement, Slot
+from mangrove.model.phases import Phase
+from mangrove.placement.engine import Chosen, NoFit
+
+#: A slot whose attempt failed for good waits this long before it is given away again, doubling up to the cap: long
+#: enough not to wear out a fleet with something broken, short enough that a repaired image is noticed in minutes.
+RETRY_FIRST, RETRY_LAST = 2.0, 120.0
+#: A cluster keeps looking this long for another node of its own before it hands a slot back to the root.
+HAND_BACK_AFTER = 10.0
+
+
+class View(Protocol):
+    """What a parent knows of its children when it decides."""
+
+    def status(self, given: Given) -> Status | None:
+        """The newest word about an attempt."""
+
+    def has_ended(self, given: Given) -> bool:
+        """Whether it is certain that a withdrawn attempt runs no more and never will."""
+
+    def silent_for(self, child: str) -> float | None:
+        """Seconds since the last word of a child that counts as silent; None when it does not."""
+
+    def place(self, slot: Slot, refused: dict[str, str], avoid: frozenset[str]) -> Chosen | NoFit:
+        """Choose a child for one instance of the slot."""
+
+    def revision(self, child: str) -> str:
+        """What the child can allocate now, as a digest."""
+
+    def give(self, slot: Slot, child: str, attempt: str, epoch: int) -> Given:
+        """The record of a slot given to a child, with its reservation made."""
+
+    def name(self, child: str) -> str:
+        """What people call the child."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """placement: what stands now, or None when nothing is left of the slot. wake: wall-clock seconds at which to decide
+    again even if nothing happens. told: sentences for the event log."""
+
+    placement: Placement | None
+    wake: float | None = None
+    told: tuple[str, ...] = ()
+
+
+def decide(
+    slot: Slot | None, placement: Placement, view: View, now: float, new_id: NewId, *, may_refuse: bool = False
+) -> Decision:
+    """What should become of a slot. now: wall-clock seconds. may_refuse: whether a slot that fits nowhere may be handed
+    back to this parent's own parent."""
+    placement = _settle_leaving(placement, view)
+    if slot is None or slot.desired == "stop":
+        return _withdraw_all(placement, view)
+    told: list[str] = []
+    if placement.final is not None:
+        return Decision(placement)
+    if placement.current is not None:
+        placement, keep = _judge_current(slot, placement, placement.current, view, now, told)
+        if keep is not None:
+            return keep
+        if placement.final is not None:
+            return Decision(placement, told=tuple(told))
+    return _give_away(slot, placement, view, now, new_id, may_refuse, told)
+
+
+def _settle_leaving(placement: Placement, view: View) -> Placement:
+    leaving = tuple(given for given in placement.leaving if not view.has_ended(given))
+    if len(leaving) == len(placement.leaving):
+        return placement
+    return msgspec.structs.replace(placement, leaving=leaving)
+
+
+def _withdraw_all(placement: Placement, view: View) -> Decision:
+    if placement.current is not None:
+        placement = _without_current(placement, view, "being removed")
+    return Decision(placement if placement.leaving else None)
+
+
+def _without_current(placement: Placement, view: View, reason: str) -> Placement:
+    """Withdraw the current attempt; its reservation stays until it is known to have ended."""
+    current = placement.current
+    if current is None:
+        return placement
+    status = view.status(current)
+    leaving = placement.leaving if status is not None and status.ended else (*placement.leaving, current)
+    return msgspec.structs.replace(placement, current=None, leaving=leaving, reason=reason)
+
+
+def _judge_current(
+    slot: Slot, placement: Placement, current: Given, view: View, now: float, told: list[str]
+) -> tuple[Placement, Decision | None]:
+    """Keep the current attempt (a Decision), or go on without it (None)."""
+    status = view.status(current)
+    phase = status.phase if status is not None else Phase.ASSIGNED
+    if status is not None and phase == Phase.COMPLETED:
+        done = _without_current(placement, view, "")
+        return msgspec.structs.replace(done, final=status), None
+    if current.specification != slot.specification:
+        return _without_current(placement, view, "replaced by a newer version"), None
+    if status is not None and phase == Phase.REFUSED:
+        refused = {**placement.refused, current.child: view.revision(current.child)}
+        told.append(f"{view.name(current.child)} refused: {status.reason}")
+        placement = _without_current(placement, view, f"refused by {view.name(current.child)}: {status.reason}")
+        return msgspec.structs.replace(placement, refused=refused), None
+    if status is not None and phase in (Phase.FAILED, Phase.LOST):
+        failures = placement.failures + 1
+        delay = min(RETRY_FIRST * 2 ** min(failures - 1, 16), RETRY_LAST)
+        told.append(f"failed on {view.name(current.child)}: {status.reason}")
+        placement = _without_current(placement, view, f"failed on {view.name(current.child)}: {status.reason}")
+        return msgspec.structs.replace(placement, failures=failures, not_before=now + delay), None
+    silent = view.silent_for(current.child)
+    if silent is not None:
+        where = view.place(slot, placement.refused, frozenset({current.child}))
+        name = view.name(current.child)
+        if isinstance(where, NoFit):
+            # Stay put: it may well be running there, and there is nowhere better.
+            reason = f"{name} not heard for {silent:.0f} s, and nothing else fits: {where.reason}"
+            return placement, Decision(msgspec.structs.replace(placement, reason=_short(reason)))
+        told.append(f"moved away from {name}: {name} silent for {silent:.1f} s")
+        return _without_current(placement, view, f"{name} silent"), None
+    if phase == Phase.RUNNING and (placement.failures or placement.reason or placement.refused):
+        placement = msgspec.structs.replace(placement, reason="", refused={}, failures=0)
+    return placement, Decision(placement)
+
+
+def _give_away(
+    slot: Slot,
+    placement: Placement,
+    view: View,
+    now: float,
+    new_id: NewId,
+    may_refuse: bool,
+    told: list[str],
+) -> Decision:
+    if placement.not_before > now:
+        return Decision(placement, wake=placement.not_before, told=tuple(told))
+    where = view.place(slot, placement.refused, frozenset())
+    if isinstance(where, NoFit):
+        return _wait_or_hand_back(placement, where.reason, now, may_refuse, told)
+    epoch = placement.epoch + 1
+    given = view.give(slot, where.child, new_id(), epoch)
+    told.append(f"given to {view.name(where.child)}")
+    placed = msgspec.structs.replace(
+        placement, current=given, epoch=epoch, reason="", waiting_since=0.0, not_before=0.0
+    )
+    return Decision(placed, told=tuple(told))
+
+
+def _wait_or_hand_back(placement: Placement, reason: str, now: float, may_refuse: bool, told: list[str]) -> Decision:
+    since = placement.waiting_since or now
+    waiting = msgspec.structs.replace(placement, reason=_short(reason), waiting_since=since)
+    patience = HAND_BACK_AFTER if placement.epoch else 0.0
+    if not may_refuse:
+        return Decision(waiting, told=tuple(told))
+    if now - since < patience:
+        return Decision(waiting, wake=since + patience, told=tuple(told))
+    if waiting.leaving:
+        return Decision(waiting, told=tuple(told))  # handed back only when nothing of it can still run here
+    final = Status(placement.slot, Phase.REFUSED, waiting.reason, since=now)
+    return Decision(msgspec.structs.replace(waiting, final=final), told=(*told, f"handed back: {waiting.reason}"))
+
+
+def _short(reason: str) -> str:
+    """Reasons go into documents and messages: bounded, whatever the fleet."""
+    return reason if len(reason) <= 400 else reason[:399] + "…"

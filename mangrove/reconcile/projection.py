@@ -1,0 +1,26 @@
+"""What to say of a slot: one status out of what was decided and what was heard."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mangrove.model.attempt import Status
+from mangrove.model.documents import Observed, Placement
+from mangrove.model.phases import Phase
+
+
+def slot_status(slot: str, placement: Placement | None, observed: Observed | None) -> Status:
+    """The status of a slot under the slot's own id.
+
+    observed: the last word about the placement's current attempt. Nothing is known and nothing decided: pending.
+    """
+    if placement is None:
+        return Status(slot, Phase.PENDING)
+    if placement.final is not None:
+        return msgspec.structs.replace(placement.final, attempt=slot)
+    if placement.current is None:
+        return Status(slot, Phase.PENDING, placement.reason)
+    if observed is None or observed.attempt != placement.current.attempt:
+        return Status(slot, Phase.ASSIGNED, placement.reason)
+    status = observed.status
+    return msgspec.structs.replace(status, attempt=slot, reason=placement.reason or status.reason)

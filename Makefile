@@ -49,11 +49,11 @@ clean: ## remove all that was made here
 
 # The stamps say that what setup.cfg asks for is installed. All that `all` needs is in `dev` too.
 $(VENV)/.installed-all: setup.cfg pyproject.toml | $(VENV)/bin/pip
-	$(VENV)/bin/python -m pip install --quiet --editable '.[all]'
+	$(VENV)/bin/python -m pip install -qq --editable '.[all]'
 	@touch $@
 
 $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(VENV)/bin/pip
-	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+	$(VENV)/bin/python -m pip install -qq --editable '.[dev]'
 	@touch $@ $(VENV)/.installed-all
 
 # pip is what venv makes last: when it is there, the environment is whole.

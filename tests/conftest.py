@@ -1,0 +1,114 @@
+"""What all tests share: nothing is skipped in CI, no process outlives the tests, free ports, a Docker engine."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import docker_engine
+
+IN_CI = os.environ.get("CI") == "true"
+
+#: In the environment of everything that a test process starts, so that it is found even when its parent is gone.
+RUN_MARK = "MANGROVE_TEST_RUN"
+
+#: Ports below those that Linux gives to outgoing connections (from 32768), which could take one meanwhile.
+FIRST_PORT = 20_000
+PORTS_PER_WORKER = 1_500
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a skipped test fails with its reason: there, everything that tests need has to be there."""
+    report = yield
+    if not hasattr(report, "wasxfail"):
+        _fail_if_skipped_in_ci(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for whole modules."""
+    report = yield
+    _fail_if_skipped_in_ci(report)
+    return report
+
+
+def _fail_if_skipped_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if IN_CI and report.outcome == "skipped":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"CI skips nothing: {reason}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Fails, and ends them, when processes that tests of this pytest process started outlive its last test."""
+    mark = uuid.uuid4().hex
+    os.environ[RUN_MARK] = mark
+    yield
+    left = {process.pid: process for process in psutil.process_iter() if _started_here(process, mark)}
+    left |= {process.pid: process for process in psutil.Process().children(recursive=True)}
+    described = [f"{pid}: {_command_line(process)}" for pid, process in left.items()]
+    for process in left.values():
+        process.kill()
+    assert not described, "tests left processes running:\n" + "\n".join(described)
+
+
+def _started_here(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.pid != os.getpid() and process.environ().get(RUN_MARK) == mark
+    except psutil.Error:  # gone meanwhile, a zombie, or not ours to read
+        return False
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()) or process.name()
+    except psutil.Error:
+        return "(gone meanwhile)"
+
+
+@pytest.fixture(scope="session")
+def free_port(worker_id: str) -> Callable[[], int]:
+    """Gives a TCP and UDP port of loopback at each call that nothing uses and no other call or worker is given."""
+    worker = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
+    first = FIRST_PORT + worker % 8 * PORTS_PER_WORKER
+    ports = list(range(first, first + PORTS_PER_WORKER))
+    random.shuffle(ports)  # so that two runs of the tests on one machine seldom meet
+
+    def next_port() -> int:
+        while True:
+            port = ports.pop()
+            try:
+                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                    with socket.socket(socket.AF_INET, kind) as probe:
+                        probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+    return next_port
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[str]:
+    """URL of a Docker engine for tests: one of our own where it can be started, else the machine's; skips without."""
+    if docker_engine.can_start():
+        with (
+            tempfile.TemporaryDirectory(prefix="mangrove-docker-", ignore_cleanup_errors=True) as folder,
+            docker_engine.own_engine(Path(folder)) as url,
+        ):
+            yield url
+    elif url := docker_engine.machine_engine():
+        yield url
+    else:
+        pytest.skip("no Docker engine answers, and dockerd cannot be started here (not root, or not installed)")

@@ -1,0 +1,107 @@
+"""A Docker engine for tests: one of our own, apart from the machine's, so that nothing of the machine's is touched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+#: Documentation's own network (RFC 5737): on no machine in use. Each engine takes a 16th of it.
+NETWORK = "192.0.2"
+
+#: Seconds for an engine to answer, and to stop: measured 1 to 3 on two busy cores.
+PATIENCE = 60.0
+
+
+def machine_engine() -> str:
+    """URL of the engine that the environment names or the machine has, or empty when none answers."""
+    url = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    return url if _answers(url) else ""
+
+
+def can_start() -> bool:
+    """Whether an engine of our own can be started here."""
+    return os.geteuid() == 0 and shutil.which("dockerd") is not None and shutil.which("ip") is not None
+
+
+@contextlib.contextmanager
+def own_engine(folder: Path) -> Iterator[str]:
+    """Start an engine that keeps everything in `folder` and gives its URL; stops it and all of its containers.
+
+    Ports are published by its proxy alone: it writes no firewall rules.
+    """
+    # A socket's path may have 107 characters at most.
+    url = f"unix://{folder}/docker.sock"
+    with _bridge() as bridge, (folder / "log").open("wb") as log:
+        engine = subprocess.Popen(
+            [
+                "dockerd",
+                f"--host={url}",
+                f"--data-root={folder}/data",
+                f"--exec-root={folder}/exec",
+                f"--pidfile={folder}/pid",
+                f"--bridge={bridge}",
+                "--iptables=false",
+                "--ip6tables=false",
+                "--ip-masq=false",
+            ],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not _answers(url):
+                if engine.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"dockerd did not start: {(folder / 'log').read_text()[-2000:]}")
+                time.sleep(0.1)
+            yield url
+        finally:
+            engine.terminate()
+            try:
+                engine.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                engine.kill()
+                engine.wait(PATIENCE)
+            for mount in reversed(psutil.disk_partitions(all=True)):
+                if mount.mountpoint.startswith(f"{folder}/"):
+                    subprocess.run(["umount", "--lazy", mount.mountpoint], check=False)
+
+
+def _answers(url: str) -> bool:
+    """Whether an engine answers there (`unix://` or `tcp://`). The SDK leaves its socket open when none does."""
+    where = urlsplit(url)
+    try:
+        with socket.socket(socket.AF_UNIX if where.scheme == "unix" else socket.AF_INET) as connection:
+            connection.settimeout(5)
+            connection.connect(where.path if where.scheme == "unix" else (where.hostname, where.port))
+            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            return b" 200 " in connection.recv(4096)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _bridge() -> Iterator[str]:
+    """A bridge of our own, so that the machine's docker0 is neither made nor changed."""
+    for number in range(16):
+        name = f"mangrovetest{number}"
+        if subprocess.run(["ip", "link", "add", name, "type", "bridge"], capture_output=True, check=False).returncode:
+            continue  # taken: another run of the tests
+        try:
+            address = f"{NETWORK}.{number * 16 + 1}/28"
+            subprocess.run(["ip", "address", "add", address, "dev", name], check=True)
+            subprocess.run(["ip", "link", "set", name, "up"], check=True)
+            yield name
+        finally:
+            subprocess.run(["ip", "link", "delete", name], check=False)
+        return
+    raise RuntimeError("no bridge for a Docker engine: 16 of them are there (ip link delete mangrovetest0, ...)")

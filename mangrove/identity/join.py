@@ -51,11 +51,20 @@ class Parent:
         return _PARENT_OF[self.accepts]
 
 
-def join(store: Store, clock: Clock, secret: MasterSecret, parent: Parent, request: JoinRequest) -> JoinReply:
+def join(
+    store: Store,
+    clock: Clock,
+    secret: MasterSecret,
+    parent: Parent,
+    request: JoinRequest,
+    on_joined: Callable[[Identity], None] = lambda identity: None,
+) -> JoinReply:
     """Give a child an identity, taking one use of its token in the same batch.
 
-    Repeated with the same token, name and key, it gives the same identity and takes no further use, also when none is
-    left. Raises InvalidInput, Refused (wrong kind or protocol), Unauthorized (token), Conflict (name), Unavailable.
+    `on_joined` is called before the answer is made, each time it is made: it prepares what the child will use at once,
+    such as its account at a broker. Repeated with the same token, name and key, it gives the same identity and takes
+    no further use, also when none is left. Raises InvalidInput, Refused (wrong kind or protocol), Unauthorized (token),
+    Conflict (name), Unavailable.
     """
     _check_form(request)
     protocol = _common_protocol(parent, request)
@@ -73,6 +82,7 @@ def join(store: Store, clock: Clock, secret: MasterSecret, parent: Parent, reque
                 store.apply(batch)
             except RevisionConflict:
                 continue
+        on_joined(identity)
         return _reply(store, secret, parent, identity, protocol)
     raise Unavailable("too many joins at the same moment: try again")
 

@@ -36,7 +36,7 @@ class UnusableSecret(MangroveError):
 class MasterSecret:
     """32 random bytes from which all keys of one parent derive. Never printed: its repr tells nothing.
 
-    Each derivation is keyed blake2b with a purpose of its own (the hash's `person`), so that no key tells about another.
+    Each comes from keyed blake2b with a purpose of its own (the hash's `person`), so that no key tells about another.
     """
 
     __slots__ = ("_key",)

@@ -1,15 +1,20 @@
-"""The HTTP side that both kinds of parent share: how errors are answered, and how bodies are read."""
+"""The HTTP side that both kinds of parent share: common routes, how bodies are read, how errors are answered."""
 
 from __future__ import annotations
 
 import logging
+import math
 import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
-from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import BadRequest, HTTPException
+from flask import Blueprint, Flask, Response, jsonify, request
+from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests
 
+from mangrove import __version__
+from mangrove.base.clock import Clock
 from mangrove.base.errors import (
     Conflict,
     Forbidden,
@@ -20,7 +25,12 @@ from mangrove.base.errors import (
     Unauthorized,
     Unavailable,
 )
-from mangrove.store.interface import Gap, RevisionConflict, StaleLease, StoreUnavailable
+from mangrove.identity.join import Parent, join, leave
+from mangrove.identity.messages import JoinRequest, LeaveRequest
+from mangrove.identity.secret import MasterSecret
+from mangrove.identity.throttle import Throttle
+from mangrove.model.documents import Identity
+from mangrove.store.interface import Gap, RevisionConflict, StaleLease, Store, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +39,11 @@ MAX_BODY = 1024 * 1024
 
 #: Seconds after which a client may try again what could not be done now: about the time of a take-over or a restart.
 RETRY_AFTER = 2
+
+#: Failed joins that one address may make in how many seconds. A person who mistypes makes a few; a hundred devices
+#: behind one address that all fail need the token mended, not more tries.
+JOIN_FAILURES = 20
+JOIN_WINDOW = 60.0
 
 #: The status of each error that says whose fault it is; what is not listed here is our fault.
 STATUS: dict[type[MangroveError], int] = {
@@ -61,6 +76,64 @@ def install_error_handlers(app: Flask) -> None:
     app.register_error_handler(Exception, _on_unexpected)
 
 
+def common_routes(
+    store: Store,
+    clock: Clock,
+    secret: MasterSecret,
+    parent: Parent,
+    *,
+    reasons_not_ready: Callable[[], Sequence[str]],
+    on_joined: Callable[[Identity], None],
+    on_left: Callable[[Identity], None],
+) -> Blueprint:
+    """Joining and leaving, `/livez`, `/readyz` and the version, for an app with `install_error_handlers`.
+
+    reasons_not_ready: one sentence each, empty when ready. on_joined: called before a join is answered, and again when
+    the join is repeated; it makes the child's account at the broker. on_left: likewise, to remove it.
+    """
+    routes = Blueprint("common", __name__)
+    throttle = Throttle(clock, allowed=JOIN_FAILURES, window=JOIN_WINDOW)
+
+    @routes.post("/api/v1/join")
+    def answer_join() -> Response:
+        with _throttled(throttle):
+            reply = join(store, clock, secret, parent, read_body(JoinRequest), on_joined)
+        _log.info("%s %s joined from %s as %s", parent.accepts, reply.name, request.remote_addr, reply.child)
+        return _not_kept(Response(msgspec.json.encode(reply), mimetype="application/json"))
+
+    @routes.post("/api/v1/leave")
+    def answer_leave() -> Response:
+        with _throttled(throttle):
+            identity = leave(store, secret, read_body(LeaveRequest))
+        on_left(identity)
+        _log.info("%s %s (%s) left", parent.accepts, identity.name, identity.id)
+        return jsonify({"message": f"{identity.name} has left {parent.name}"})
+
+    @routes.get("/livez")
+    def live() -> Response:
+        return _not_kept(jsonify({"message": "alive"}))
+
+    @routes.get("/readyz")
+    def ready() -> Response:
+        reasons = list(reasons_not_ready())
+        if reasons:
+            return _not_kept(_failed(503, "not ready: " + "; ".join(reasons), reasons=reasons))
+        return _not_kept(jsonify({"message": "ready", "reasons": []}))
+
+    @routes.get("/api/v1/version")
+    def version() -> Response:
+        return jsonify(
+            {
+                "program": parent.program,
+                "name": parent.name,
+                "software": __version__,
+                "protocols": list(parent.protocols),
+            }
+        )
+
+    return routes
+
+
 def read_body(form: type[_Body]) -> _Body:
     """The body of the current request as `form` (a msgspec struct, or any type msgspec can decode).
 
@@ -72,6 +145,30 @@ def read_body(form: type[_Body]) -> _Body:
         raise _named(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
+
+
+@contextmanager
+def _throttled(throttle: Throttle) -> Iterator[None]:
+    """Counts a failure of the caller's address unless it was ours. Raises TooManyRequests when there were too many."""
+    address = request.remote_addr or ""
+    seconds = math.ceil(throttle.wait(address))
+    if seconds:
+        raise TooManyRequests(f"too many failed joins from {address}: try again in {seconds} s", retry_after=seconds)
+    try:
+        yield
+    except HTTPException:
+        raise
+    except Exception as error:
+        if not isinstance(error, MangroveError) or _status_of(error) >= 500:
+            throttle.forgive(address)
+        raise
+    throttle.forgive(address)
+
+
+def _not_kept(answer: Response) -> Response:
+    """Neither secrets nor states of a moment may be kept by anything on the way."""
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 def _named(error: msgspec.ValidationError) -> InvalidInput:

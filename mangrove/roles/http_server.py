@@ -1,0 +1,127 @@
+"""The HTTP server of a parent: waitress in a thread, with everything bounded."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import socket
+from threading import Thread
+from time import monotonic, sleep
+from typing import Any
+
+from flask import Flask
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import create_server
+from waitress.task import ErrorTask
+
+from mangrove.base.errors import Unavailable
+from mangrove.roles.web import MAX_BODY
+
+_log = logging.getLogger(__name__)
+
+#: Connections open at once; more wait in the kernel. Each costs a file descriptor, and 1024 of them is a usual limit.
+_CONNECTIONS = 500
+
+#: Seconds for which a connection may be silent between requests or in the midst of one.
+_IDLE = 60
+
+#: Bytes of all headers of a request; a token and a few cookies are far below.
+_MAX_HEADERS = 64 * 1024
+
+#: Bytes read of a body before the connection is cut. Above MAX_BODY, so that the app refuses what is a little too large
+#: after it was read: who is cut off while sending often does not see the answer.
+_MAX_READ = 8 * MAX_BODY
+
+
+class Server:
+    """A running server. port: where it really listens, also when 0 was asked for."""
+
+    def __init__(self, app: Flask, listening: socket.socket, threads: int) -> None:
+        self.port: int = listening.getsockname()[1]
+        # Under load waitress would log a line for every request that waits for a thread.
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+        self._server = create_server(
+            app,
+            sockets=[listening],
+            threads=threads,
+            connection_limit=_CONNECTIONS,
+            channel_timeout=_IDLE,
+            max_request_header_size=_MAX_HEADERS,
+            max_request_body_size=_MAX_READ,
+            asyncore_use_poll=True,  # select() cannot look at file descriptors above 1024
+            ident=None,
+        )
+        self._server.channel_class = _channel
+        self._thread = Thread(target=self._run, name="http", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Accept nothing more, let running requests end within `timeout` seconds, close. Repeating it does nothing."""
+        if not self._thread.is_alive():
+            return
+        deadline = monotonic() + timeout
+        server = self._server
+        server.trigger.pull_trigger(lambda: _stop_accepting(server))
+        server.task_dispatcher.shutdown(timeout=timeout)
+        while any(channel.total_outbufs_len for channel in list(server.active_channels.values())):
+            if monotonic() >= deadline:
+                break
+            sleep(0.01)  # the server's own thread is sending what is left
+        server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map, ignore_all=True))
+        self._thread.join(timeout=max(1.0, deadline - monotonic()))
+
+    def _run(self) -> None:
+        try:
+            self._server.run()
+        except Exception:
+            _log.critical("the HTTP server broke down", exc_info=True)
+
+
+def serve(app: Flask, host: str, port: int, *, threads: int = 8) -> Server:
+    """Serve `app` on `host` and `port` (0: any that is free) by `threads` threads.
+
+    Raises Unavailable when the port is taken or the address is not this machine's.
+    """
+    try:
+        listening = socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        )
+    except PermissionError:
+        raise Unavailable(f"port {port} needs a privilege: choose one above 1023 with --port") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Unavailable(f"port {port} is in use: choose another with --port") from None
+        raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return Server(app, listening, threads)
+
+
+def _stop_accepting(server: Any) -> None:
+    """Close the listening socket; runs in the server's own thread."""
+    server.accepting = False
+    wasyncore.dispatcher.close(server)
+
+
+def _channel(*args: Any, **options: Any) -> Any:
+    """A connection whose errors, found before the app is reached, are JSON with a `message` like all others."""
+    channel = HTTPChannel(*args, **options)
+    channel.error_task_class = _error_task
+    return channel
+
+
+def _error_task(channel: Any, request: Any) -> Any:
+    request.error = _JsonError(request.error)
+    return ErrorTask(channel, request)
+
+
+class _JsonError:
+    def __init__(self, error: Any) -> None:
+        self._error = error
+
+    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+        error = self._error
+        body = json.dumps({"message": f"{error.reason}: {error.body}"}).encode()
+        return f"{error.code} {error.reason}", [("Content-Type", "application/json")], body

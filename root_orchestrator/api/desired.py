@@ -1,0 +1,207 @@
+"""The API's writes: applications, services, specifications and slots. Each is one batch, conditional on what was read.
+
+A write that met somebody else's is read and tried again. What runs follows later: controllers watch the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from threading import Lock
+from typing import TypeVar
+
+import msgspec
+
+from mangrove.base.errors import Conflict, NotFound, Unauthorized, Unavailable
+from mangrove.base.ids import NewId, new_id
+from mangrove.model.documents import (
+    APPLICATIONS,
+    SERVICES,
+    SLOTS,
+    SPECIFICATIONS,
+    USERS,
+    Application,
+    Service,
+    Slot,
+)
+from mangrove.store.interface import ABSENT, Check, Delete, Operation, Put, RevisionConflict, Store
+from root_orchestrator.api.catalog import Catalog, Found
+from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
+from root_orchestrator.auth.users import Caller
+
+#: Tries of one write. The threads of one process take turns, so only other copies of the API can be in the way, and
+#: each time one of them has succeeded.
+TRIES = 20
+
+#: Stands for all instances of a service, as Oakestra's clients write it.
+ALL_INSTANCES = -1
+
+_T = TypeVar("_T")
+
+
+class Desired:
+    """Writes what users want. May be used from any thread, and beside other copies of itself on the same store."""
+
+    def __init__(self, store: Store, catalog: Catalog, ids: NewId = new_id) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._new_id = ids
+        self._turn = Lock()
+
+    def create_applications(self, caller: Caller, declared: Sequence[DeclaredApplication]) -> None:
+        """Write new applications with their services, all or none. Raises Conflict when a name is taken."""
+        self._retried(lambda: self._create_applications(caller, declared))
+
+    def add_services(self, caller: Caller, application: str, declared: Sequence[DeclaredService]) -> list[Service]:
+        """Add services to an application (an id). Raises NotFound, Conflict when a name is taken."""
+        return self._retried(lambda: self._add_services(caller, application, declared))
+
+    def delete_application(self, caller: Caller, id: str) -> None:
+        """Remove an application and its services, and stop what runs of them. Raises NotFound."""
+        self._retried(lambda: self._delete_application(caller, id))
+
+    def delete_service(self, caller: Caller, id: str) -> None:
+        """Remove a service, and stop its instances. Raises NotFound."""
+        self._retried(lambda: self._delete_service(caller, id))
+
+    def add_instance(self, caller: Caller, service: str) -> int:
+        """Want one more instance of a service; its number. Raises NotFound."""
+        return self._retried(lambda: self._add_instance(caller, service))
+
+    def remove_instances(self, caller: Caller, service: str, number: int) -> None:
+        """Want instance `number` (or `ALL_INSTANCES`) no more, for ever. Raises NotFound."""
+        self._retried(lambda: self._remove_instances(caller, service, number))
+
+    def _retried(self, write: Callable[[], _T]) -> _T:
+        with self._turn:
+            for _ in range(TRIES):
+                try:
+                    return write()
+                except RevisionConflict:
+                    continue
+        raise Unavailable("others keep changing the same thing; nothing was changed, try again")
+
+    def _create_applications(self, caller: Caller, declared: Sequence[DeclaredApplication]) -> None:
+        # The user's own document is put back as it is: so two requests of one user cannot take the same name at once.
+        user = self._store.get(USERS, caller.id)
+        if user is None:
+            raise Unauthorized("your account is not there any more; sign in again")
+        operations: list[Operation] = [Put(USERS, user.id, user.document, user.revision)]
+        taken = {(app.name, app.namespace) for app in self._catalog.applications_of(caller.name)}
+        for new in declared:
+            if (new.name, new.namespace) in taken:
+                raise Conflict(
+                    f'application_name: you have an application "{new.name}" in namespace "{new.namespace}" already; '
+                    "choose another name or namespace, or delete that one first"
+                )
+            application = self._new_id()
+            services = [self._service(application, caller.name, service) for service in new.services]
+            operations += self._writes_of(services, new.services)
+            ids = tuple(service.id for service in services)
+            created = Application(application, new.name, new.namespace, new.description, caller.name, ids)
+            operations.append(Put(APPLICATIONS, application, msgspec.to_builtins(created), ABSENT))
+        self._store.apply(operations)
+
+    def _add_services(self, caller: Caller, application: str, declared: Sequence[DeclaredService]) -> list[Service]:
+        found = self._catalog.application(caller, application)
+        parent = found.value
+        taken = {(s.value.name, s.value.namespace) for s in self._catalog.services_of(application)}
+        for new in declared:
+            if (new.name, new.namespace) in taken:
+                raise Conflict(
+                    f'microservice_name: application {application} has a service "{new.name}" in namespace '
+                    f'"{new.namespace}" already; choose another name or namespace, or delete that one first'
+                )
+        declared = [_renamed(new, parent) for new in declared]
+        services = [self._service(application, parent.owner, new) for new in declared]
+        ids = parent.services + tuple(service.id for service in services)
+        grown = msgspec.structs.replace(parent, services=ids)
+        self._store.apply(
+            [
+                Put(APPLICATIONS, application, msgspec.to_builtins(grown), found.revision),
+                *self._writes_of(services, declared),
+            ]
+        )
+        return services
+
+    def _delete_application(self, caller: Caller, id: str) -> None:
+        found = self._catalog.application(caller, id)
+        services = self._catalog.services_of(id)
+        self._store.apply([Delete(APPLICATIONS, id, found.revision), *self._removal(services)])
+
+    def _delete_service(self, caller: Caller, id: str) -> None:
+        found = self._catalog.service(caller, id)
+        application = self._catalog.application(caller, found.value.application)
+        rest = tuple(service for service in application.value.services if service != id)
+        shrunk = msgspec.structs.replace(application.value, services=rest)
+        put = Put(APPLICATIONS, shrunk.id, msgspec.to_builtins(shrunk), application.revision)
+        self._store.apply([put, *self._removal([found])])
+
+    def _add_instance(self, caller: Caller, service: str) -> int:
+        found = self._catalog.service(caller, service)
+        number = found.value.next_number
+        counted = msgspec.structs.replace(found.value, next_number=number + 1)
+        slot = Slot(f"{service}.{number}", service, number, found.value.specification)
+        self._store.apply(
+            [
+                Put(SERVICES, service, msgspec.to_builtins(counted), found.revision),
+                Put(SLOTS, slot.id, msgspec.to_builtins(slot), ABSENT),
+            ]
+        )
+        return number
+
+    def _remove_instances(self, caller: Caller, service: str, number: int) -> None:
+        found = self._catalog.service(caller, service)
+        slots = self._catalog.wanted_slots([service])[service]
+        if number != ALL_INSTANCES:
+            slots = [slot for slot in slots if slot.value.number == number]
+            if not slots:
+                raise NotFound(f"service {service} has no instance {number}; GET /api/service/{service} lists them")
+        if slots:
+            # "All" means all that there are when it is written: the service must not have got one more meanwhile.
+            self._store.apply([Check(SERVICES, service, found.revision), *_stopped(slots)])
+
+    def _removal(self, services: Sequence[Found[Service]]) -> list[Operation]:
+        slots = self._catalog.wanted_slots([service.value.id for service in services])
+        operations: list[Operation] = [Delete(SERVICES, s.value.id, s.revision) for s in services]
+        for service in services:
+            operations += _stopped(slots[service.value.id])
+        return operations
+
+    def _service(self, application: str, owner: str, declared: DeclaredService) -> Service:
+        return Service(
+            id=self._new_id(),
+            application=application,
+            owner=owner,
+            name=declared.name,
+            namespace=declared.namespace,
+            specification=declared.specification.digest,
+            declared=declared.declared,
+        )
+
+    def _writes_of(self, services: Iterable[Service], declared: Iterable[DeclaredService]) -> list[Operation]:
+        operations: list[Operation] = []
+        for service, source in zip(services, declared, strict=True):
+            # Named by its content, so putting one that is there already changes nothing.
+            specification = msgspec.to_builtins(source.specification)
+            operations.append(Put(SPECIFICATIONS, service.specification, specification))
+            operations.append(Put(SERVICES, service.id, msgspec.to_builtins(service), ABSENT))
+        return operations
+
+
+def _stopped(slots: Iterable[Found[Slot]]) -> list[Operation]:
+    return [
+        Put(
+            SLOTS,
+            slot.value.id,
+            msgspec.to_builtins(msgspec.structs.replace(slot.value, desired="stop")),
+            slot.revision,
+        )
+        for slot in slots
+    ]
+
+
+def _renamed(declared: DeclaredService, parent: Application) -> DeclaredService:
+    """The same service under the name that its application really has, whatever the SLA called it."""
+    name = f"{parent.name}.{parent.namespace}.{declared.name}.{declared.namespace}"
+    specification = msgspec.structs.replace(declared.specification, name=name)
+    return DeclaredService(declared.name, declared.namespace, specification, declared.declared)

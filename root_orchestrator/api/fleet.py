@@ -1,0 +1,38 @@
+"""What the API asks of the live fleet, beyond what the store holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from mangrove.base.errors import Unavailable
+from mangrove.model.attempt import Usage
+
+
+class Fleet(Protocol):
+    """The children as this process hears them. May be called from any thread; none of it reads the store."""
+
+    def usage(self, ids: Iterable[str]) -> Mapping[str, Sequence[Usage]]:
+        """What was measured last, by id of attempt or child: oldest first, at most 100; unknown ids are left out."""
+
+    def ages(self) -> Mapping[str, float]:
+        """Seconds since each child was last heard, by its id."""
+
+    def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """Ask a child, and wait at most `timeout` seconds for its answer.
+
+        Raises Unavailable when it does not answer in time, and the MangroveError that it answers with.
+        """
+
+
+class NoFleet:
+    """No live fleet: nothing measured, nobody to call. For tests, and for a copy of the API without a link."""
+
+    def usage(self, ids: Iterable[str]) -> Mapping[str, Sequence[Usage]]:
+        return {}
+
+    def ages(self) -> Mapping[str, float]:
+        return {}
+
+    def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
+        raise Unavailable(f"{child} is not connected to this process; try again later")

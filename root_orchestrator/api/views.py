@@ -1,0 +1,148 @@
+"""The read side: what became of what was declared, gathered from the store in bulk, in our own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from mangrove.base.clock import Clock
+from mangrove.model.attempt import Status, Usage
+from mangrove.model.child import NodeView
+from mangrove.model.documents import (
+    APPLICATIONS,
+    CHILDREN,
+    NODES,
+    OBSERVED,
+    PLACEMENTS,
+    SPECIFICATIONS,
+    Application,
+    Child,
+    Observed,
+    Placement,
+    Service,
+    Slot,
+)
+from mangrove.model.specification import Specification
+from mangrove.reconcile.projection import slot_status
+from mangrove.store.interface import Store
+from root_orchestrator.api.catalog import Catalog, as_struct
+from root_orchestrator.api.fleet import Fleet
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """A cluster. age: seconds since it was last heard. usage: oldest first, may be empty. nodes: as it last told."""
+
+    child: Child
+    age: float
+    usage: Sequence[Usage] = ()
+    nodes: Sequence[NodeView] = ()
+
+    @property
+    def is_live(self) -> bool:
+        return self.child.state == "live"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """A wanted slot and what became of it. cluster: where it was given to, if anywhere; usage: oldest first.
+
+    failures: attempts of it in a row that ended badly.
+    """
+
+    slot: Slot
+    status: Status
+    attempt: str
+    failures: int
+    cluster: ClusterView | None
+    usage: Sequence[Usage]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """A service with its instances by number. application: None only while it is being deleted."""
+
+    service: Service
+    specification: Specification
+    application: Application | None
+    instances: tuple[InstanceView, ...]
+
+
+class Views:
+    """Answers from the store, a fixed number of reads for any number of services."""
+
+    def __init__(self, store: Store, catalog: Catalog, fleet: Fleet, clock: Clock) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._fleet = fleet
+        self._clock = clock
+
+    def services(self, services: Sequence[Service]) -> list[ServiceView]:
+        """Each service with its instances, in the order given."""
+        slots = self._catalog.wanted_slots([service.id for service in services])
+        placements = self._many(PLACEMENTS, Placement, (s.value.id for found in slots.values() for s in found))
+        attempts = [placement.current.attempt for placement in placements.values() if placement.current]
+        observed = self._many(OBSERVED, Observed, attempts)
+        usage = self._fleet.usage(attempts)
+        specifications = self._many(SPECIFICATIONS, Specification, (service.specification for service in services))
+        applications = self._many(APPLICATIONS, Application, (service.application for service in services))
+        clusters = {cluster.child.id: cluster for cluster in self._clusters()}
+
+        def instance(slot: Slot) -> InstanceView:
+            placement = placements.get(slot.id)
+            given = placement.current if placement else None
+            attempt = given.attempt if given else ""
+            return InstanceView(
+                slot=slot,
+                status=slot_status(slot.id, placement, observed.get(attempt)),
+                attempt=attempt,
+                failures=placement.failures if placement else 0,
+                cluster=clusters.get(given.child) if given else None,
+                usage=usage.get(attempt, ()),
+            )
+
+        return [
+            ServiceView(
+                service=service,
+                specification=specifications.get(service.specification, Specification(service.name)),
+                application=applications.get(service.application),
+                instances=tuple(instance(slot.value) for slot in slots[service.id]),
+            )
+            for service in services
+        ]
+
+    def clusters(self) -> list[ClusterView]:
+        """All clusters that ever joined, by id, with what was measured on them and their nodes."""
+        clusters = self._clusters()
+        nodes: dict[str, list[NodeView]] = {cluster.child.id: [] for cluster in clusters}
+        for stored in self._store.load(NODES):
+            cluster = stored.id.partition("/")[0]
+            if cluster in nodes:
+                nodes[cluster].append(as_struct(NodeView, stored))
+        usage = self._fleet.usage(nodes)
+        return [
+            ClusterView(cluster.child, cluster.age, usage.get(cluster.child.id, ()), nodes[cluster.child.id])
+            for cluster in clusters
+        ]
+
+    def active_clusters(self) -> dict[str, bool]:
+        """Name of each cluster → whether it is heard."""
+        return {cluster.child.name: cluster.is_live for cluster in self._clusters()}
+
+    def _clusters(self) -> list[ClusterView]:
+        ages, now = self._fleet.ages(), self._clock.wall()
+        children = [as_struct(Child, stored) for stored in self._store.load(CHILDREN)]
+        # The link counts by a clock that never jumps; the document's time is for when it has only just started.
+        return [ClusterView(child, ages.get(child.id, max(0.0, now - child.heard))) for child in children]
+
+    def _many(self, collection: str, form: type[_T], ids: Iterable[str]) -> dict[str, _T]:
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return {}
+        found = self._store.get_many(collection, wanted)
+        return {id: msgspec.convert(stored.document, form) for id, stored in found.items()}

@@ -1,0 +1,103 @@
+"""Users and organizations: who there is, what each may do, and the first of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from mangrove.base.clock import Clock
+from mangrove.base.ids import new_id
+from mangrove.model.documents import META, ORGANIZATIONS, USERS, Member, Organization, User
+from mangrove.store.interface import ABSENT, Put, RevisionConflict, Store
+from root_orchestrator.auth.passwords import Passwords, generated_password
+
+ADMIN = "Admin"
+
+#: Oakestra's four roles. So far only Admin is ever asked for.
+ROLES = (ADMIN, "Organization_Admin", "Application_Provider", "Infrastructure_Provider")
+
+#: The organization that a login without a name of one means.
+ROOT_ORGANIZATION = "root"
+
+#: The document that makes "there were no users yet" true for only one of several roots that start at once.
+_FIRST = "accounts"
+
+_DEFAULT_PASSWORD = "Admin"  # noqa: S105 - Oakestra's well-known default, used only when it was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request. id: of the user; organization: an id; roles: theirs there, now."""
+
+    id: str
+    name: str
+    organization: str
+    roles: tuple[str, ...]
+
+    @property
+    def is_admin(self) -> bool:
+        return ADMIN in self.roles
+
+    def owns(self, owner: str) -> bool:
+        """Whether what belongs to `owner` (a user name) is this caller's to see and change."""
+        return self.name == owner or self.is_admin
+
+
+class Users:
+    """Reads accounts from the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def named(self, name: str) -> User | None:
+        """The user of that name."""
+        found = self._store.query(USERS, "name", name, limit=1)
+        return msgspec.convert(found[0].document, User) if found else None
+
+    def organization(self, id: str) -> Organization | None:
+        """The organization of that id."""
+        found = self._store.get(ORGANIZATIONS, id)
+        return msgspec.convert(found.document, Organization) if found else None
+
+    def organization_named(self, name: str) -> Organization | None:
+        """The organization of that name."""
+        found = self._store.query(ORGANIZATIONS, "name", name, limit=1)
+        return msgspec.convert(found[0].document, Organization) if found else None
+
+    def caller(self, user_id: str, name: str, organization_id: str) -> Caller | None:
+        """The user as they stand now, or None when that account is gone."""
+        user, organization = self.named(name), self.organization(organization_id)
+        if user is None or user.id != user_id or organization is None:
+            return None
+        return Caller(user.id, user.name, organization.id, organization.roles_of(user.id) or ())
+
+
+def is_default_login(name: str, password: str) -> bool:
+    """Whether these are the credentials that everybody knows."""
+    return name == ADMIN and password == _DEFAULT_PASSWORD
+
+
+def ensure_admin(store: Store, clock: Clock, *, allow_default: bool, passwords: Passwords | None = None) -> str | None:
+    """Make the user Admin and the organization `root` at the very first start.
+
+    Returns the new password, to be shown once (Oakestra's default `Admin` with `allow_default`), or None when the
+    accounts were there already. Several roots may call it at once: one of them makes the accounts.
+    """
+    if store.get(META, _FIRST) is not None:
+        return None
+    password = _DEFAULT_PASSWORD if allow_default else generated_password()
+    hashed = (passwords or Passwords()).hash(password)
+    admin = User(new_id(), ADMIN, "", hashed, clock.wall())
+    root = Organization(new_id(), ROOT_ORGANIZATION, (Member(admin.id, ROLES),))
+    try:
+        store.apply(
+            [
+                Put(META, _FIRST, {"created": clock.wall()}, ABSENT),
+                Put(USERS, admin.id, msgspec.to_builtins(admin), ABSENT),
+                Put(ORGANIZATIONS, root.id, msgspec.to_builtins(root), ABSENT),
+            ]
+        )
+    except RevisionConflict:
+        return None
+    return password

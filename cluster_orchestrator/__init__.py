@@ -1,0 +1,1 @@
+"""The cluster orchestrator: a child of the root, a parent of nodes. Works on its own while the root is away."""

@@ -133,7 +133,7 @@ class ChildIdentity:
 class ChildLink:
     """One child's link to its parent.
 
-    store, term: of the parent's store last obeyed, as kept on disk. assignment: what is held, as loaded from disk.
+    store, term, revision: of the parent's store last obeyed, as kept on disk. assignment: what is held, as loaded from disk.
     channels: what is mirrored upwards, `status` among them. capacity: what can be allocated now.
     """
 
@@ -149,6 +149,7 @@ class ChildLink:
         capacity: Callable[[], Capacity],
         store: str = "",
         term: int = 0,
+        revision: int = 0,
     ) -> None:
         self.identity = identity
         self.effects: list[Effect] = []
@@ -158,6 +159,7 @@ class ChildLink:
         self.state: State = "closed"
         self.store = store
         self.term = term
+        self.revision = revision
         self.lease = DEFAULT_LEASE
         self.lease_until = 0.0  # until then the parent does not replace what runs here
         self.usage_period = 5.0
@@ -193,12 +195,19 @@ class ChildLink:
         self.state = "greeting"
         self._greeted = now
         self._deadline = now + WELCOME_TIMEOUT
-        holds = self._assignment.mark
         who = self.identity
-        self._send(
-            HELLO,
-            Hello(who.name, who.incarnation, self._connect, who.boot, who.software, self.store, self.term, holds),
+        hello = Hello(
+            name=who.name,
+            incarnation=who.incarnation,
+            connect=self._connect,
+            boot=who.boot,
+            software=who.software,
+            store=self.store,
+            term=self.term,
+            revision=self.revision,
+            holds=self._assignment.mark,
         )
+        self._send(HELLO, hello)
 
     def disconnected(self, now: float) -> None:
         """The transport's connection broke or could not be made."""
@@ -231,7 +240,7 @@ class ChildLink:
         elif isinstance(message, Ack):
             self._acknowledged(message, now)
         elif isinstance(message, Assign):
-            self._assigned(message.step, header)
+            self._assigned(message, header)
         elif isinstance(message, Call) and self.state in ("reporting", "settled"):
             self.events.append(Asked(message))
 
@@ -300,13 +309,13 @@ class ChildLink:
                 self._sent[name] = (source.digest, now)
         self._report(steps, None)
 
-    def _assigned(self, step: Sync, header: Header) -> None:
-        if self.state not in ("reporting", "settled") or step.channel != ASSIGNMENT:
+    def _assigned(self, message: Assign, header: Header) -> None:
+        if self.state not in ("reporting", "settled") or message.step.channel != ASSIGNMENT:
             return
-        applied = self._assignment.receive(step)
+        applied = self._assignment.receive(message.step)
         if applied is None:
             return
-        self.store, self.term = header.store, header.term
+        self.store, self.term, self.revision = header.store, header.term, message.revision
         first = self.state == "reporting"
         self.state = "settled"
         self.events.append(Assigned(applied, first))

@@ -45,7 +45,8 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 class Hello(msgspec.Struct, frozen=True):
     """The first word of a session. incarnation: rises at each start of the child; connect: within an incarnation.
 
-    store, term: of the parent's store that the child last obeyed (empty and 0 if never); holds: its assignment.
+    store, term, revision: of the parent's store when it gave the assignment that the child holds (empty and 0 if it
+    never had one); holds: that assignment.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Hello(msgspec.Struct, frozen=True):
     software: str
     store: str
     term: int
+    revision: int
     holds: Mark
 
 
@@ -120,9 +122,10 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Assign(msgspec.Struct, frozen=True):
-    """A step of the assignment."""
+    """A step of the assignment. revision: of the parent's store, which then had all that the step says."""
 
     step: Sync
+    revision: int
 
 
 class Call(msgspec.Struct, frozen=True):

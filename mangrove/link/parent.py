@@ -176,7 +176,7 @@ class ParentLink:
     """All children's links to this parent.
 
     key_of: the link key of a child that may speak, or None. admit: a reason to refuse a hello, or empty; it judges
-    incarnations and clones, which need the store.
+    incarnations and clones, and whether the store went back. revision: of the store, with all that was decided.
     """
 
     def __init__(
@@ -189,6 +189,7 @@ class ParentLink:
         key_of: Callable[[str], bytes | None],
         admit: Callable[[str, Hello], str],
         specification: Callable[[str], bytes],
+        revision: Callable[[], int],
         brokers: tuple[str, ...] = (),
         rng: random.Random | None = None,
     ) -> None:
@@ -204,6 +205,7 @@ class ParentLink:
         self._key_of = key_of
         self._admit = admit
         self._specification = specification
+        self._revision = revision
         self._brokers = brokers
         self._hearing: set[int] = set()  # broker connections that are up
         self._unsent: set[str] = set()  # children whose assignment may differ from what they were sent
@@ -450,7 +452,7 @@ class ParentLink:
 
     def _send_assignment(self, child: str, peer: Peer, base: str, now: float) -> None:
         for step in peer.assignment.steps_from(base):
-            self._send(child, peer, ASSIGN, Assign(step))
+            self._send(child, peer, ASSIGN, Assign(step, self._revision()))
         peer.assigned = (peer.assignment.digest, now)
 
     def _send(

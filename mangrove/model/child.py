@@ -21,12 +21,13 @@ class Position(msgspec.Struct, frozen=True):
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a child can allocate in all: not what is free, since the parent subtracts its own reservations.
 
-    largest: what is free on its largest single node (equal to `allocatable` for a node). nodes: how many stand behind
-    it. version: of the assignment that `largest` reflects. gpu_drivers: one name a device.
+    largest: what is free on the largest single nodes behind it, of which none is smaller than another in everything;
+    empty for a node. nodes: how many stand behind it. version: of the assignment that `largest` reflects. gpu_drivers:
+    one name a device.
     """
 
     allocatable: Resources = Resources()
-    largest: Resources = Resources()
+    largest: tuple[Resources, ...] = ()
     nodes: int = 1
     architectures: tuple[str, ...] = ()
     operating_systems: tuple[str, ...] = ()

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.specification import Specification
 from mangrove.placement.filters import FILTERS
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.scorers import best_fit
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """The child to run it on."""
-
-    child: str
-
-
-@dataclass(frozen=True, slots=True)
-class NoFit:
-    """Nothing fits, and why, for a person: "needs 4 CPU cores: 3 nodes too small or too full (…)"."""
-
-    reason: str
 
 
 def place(

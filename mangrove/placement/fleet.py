@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from mangrove.base.digest import digest_of
 from mangrove.model.child import Capacity
 from mangrove.model.resources import NOTHING, Resources
@@ -11,12 +13,15 @@ from mangrove.model.resources import NOTHING, Resources
 
 @dataclass(slots=True)
 class Row:
-    """One child, a `noun` (`cluster` or `node`). revision: digest of what it can allocate, apart from the version that this reflects."""
+    """One child, a `noun` (`cluster` or `node`).
+
+    revision: digest of what it can allocate, apart from the version that this reflects.
+    """
 
     id: str
     name: str
     noun: str
-    capacity: Capacity = Capacity()
+    capacity: Capacity = field(default_factory=Capacity)
     live: bool = False
     reserved: Resources = NOTHING
     attempts: int = 0
@@ -31,16 +36,18 @@ class Row:
 class Fleet:
     """All children of a parent. noun: what they are, for sentences ("3 nodes too small").
 
-    changed: raised whenever something may fit now that did not fit before.
+    changed: raised whenever something may fit now that did not fit before. touched: raised by every change.
     """
 
     noun: str
     rows: dict[str, Row] = field(default_factory=dict)
     changed: int = 0
+    touched: int = 0
     _reservations: dict[str, tuple[str, Resources]] = field(default_factory=dict)
 
     def add(self, child: str, name: str) -> Row:
         """The child's row, made if it is new."""
+        self.touched += 1
         row = self.rows.get(child)
         if row is None:
             row = self.rows[child] = Row(child, name, self.noun)
@@ -49,12 +56,14 @@ class Fleet:
 
     def remove(self, child: str) -> None:
         """Forget a child; its reservations go when its attempts are released."""
+        self.touched += 1
         self.rows.pop(child, None)
 
     def update(self, child: str, capacity: Capacity) -> None:
         """What a child can allocate has changed."""
         row = self.rows[child]
-        revision = digest_of(replace_version(capacity))
+        self.touched += 1
+        revision = digest_of(undated(capacity))
         row.capacity = capacity
         if revision != row.revision:
             row.revision = revision
@@ -63,12 +72,16 @@ class Fleet:
     def set_live(self, child: str, live: bool) -> None:
         """Whether new work may be given to this child."""
         row = self.rows[child]
+        self.touched += 1
         if live and not row.live:
             self.changed += 1
         row.live = live
 
     def reserve(self, attempt: str, child: str, resources: Resources) -> None:
         """Promise `resources` of `child` to an attempt, once, however often it is said."""
+        if self._reservations.get(attempt) == (child, resources):
+            return
+        self.touched += 1
         self.release(attempt)
         self._reservations[attempt] = (child, resources)
         row = self.rows.get(child)
@@ -78,6 +91,7 @@ class Fleet:
 
     def release(self, attempt: str) -> None:
         """The attempt has ended, or was never begun."""
+        self.touched += 1
         child, resources = self._reservations.pop(attempt, ("", NOTHING))
         row = self.rows.get(child)
         if row is not None:
@@ -91,16 +105,6 @@ class Fleet:
         return dict(self._reservations)
 
 
-def replace_version(capacity: Capacity) -> Capacity:
+def undated(capacity: Capacity) -> Capacity:
     """The same capacity as of no particular assignment, to compare what it says apart from when."""
-    return Capacity(
-        capacity.allocatable,
-        capacity.largest,
-        capacity.nodes,
-        capacity.architectures,
-        capacity.operating_systems,
-        capacity.runtimes,
-        capacity.labels,
-        capacity.gpu_drivers,
-        capacity.position,
-    )
+    return msgspec.structs.replace(capacity, version=0)

@@ -12,9 +12,9 @@ import msgspec
 
 from mangrove.base.ids import NewId
 from mangrove.model.attempt import Status
+from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Given, Placement, Slot
 from mangrove.model.phases import Phase
-from mangrove.placement.engine import Chosen, NoFit
 
 #: A slot whose attempt failed for good waits this long before it is given away again, doubling up to the cap: long
 #: enough not to wear out a fleet with something broken, short enough that a repaired image is noticed in minutes.
@@ -133,8 +133,10 @@ def _judge_current(
             return placement, Decision(msgspec.structs.replace(placement, reason=_short(reason)))
         told.append(f"moved away from {name}: {name} silent for {silent:.1f} s")
         return _without_current(placement, view, f"{name} silent"), None
-    if phase == Phase.RUNNING and (placement.failures or placement.reason or placement.refused):
-        placement = msgspec.structs.replace(placement, reason="", refused={}, failures=0)
+    if phase == Phase.RUNNING and (placement.failures or placement.refused):
+        placement = msgspec.structs.replace(placement, refused={}, failures=0)
+    if placement.reason:
+        placement = msgspec.structs.replace(placement, reason="")
     return placement, Decision(placement)
 
 

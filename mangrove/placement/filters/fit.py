@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mangrove.model.specification import Specification
 from mangrove.placement.fleet import Row
 
@@ -14,7 +16,8 @@ class Fit:
 
     def passes(self, specification: Specification, row: Row) -> bool:
         needs = specification.resources
-        return needs.fits_in(row.free) and needs.fits_in(row.capacity.largest)
+        largest = row.capacity.largest
+        return needs.fits_in(row.free) and (not largest or any(needs.fits_in(room) for room in largest))
 
     def explain(self, specification: Specification, rejected: list[Row], noun: str) -> str:
         needs = specification.resources
@@ -28,19 +31,22 @@ class Fit:
                     f"needs {words(asked)}: {len(short)} {noun}{'' if len(short) == 1 else 's'} "
                     f"too small or too full (best has {words(max(best, 0))} free)"
                 )
+        if not clauses:  # each amount by itself is there, but never together on one node
+            return f"no single node of {len(rejected)} {noun}{'' if len(rejected) == 1 else 's'} has all of it free"
         return "; ".join(clauses)
 
 
 def room(row: Row, field: str) -> int:
     """What one instance could get of one resource on this child."""
-    return int(min(getattr(row.free, field), getattr(row.capacity.largest, field)))
+    free = int(getattr(row.free, field))
+    return min(free, max((int(getattr(node, field)) for node in row.capacity.largest), default=free))
 
 
 def _cores(millicores: int) -> str:
     return f"{millicores / 1000:g} CPU cores" if millicores != 1000 else "1 CPU core"
 
 
-_WORDS = {
+_WORDS: dict[str, Callable[[int], str]] = {
     "cpu": _cores,
     "memory": lambda amount: f"{amount} MiB memory",
     "disk": lambda amount: f"{amount} MiB disk",

@@ -1,0 +1,174 @@
+"""The cluster, put together: a child of the root and the parent of its nodes, over one store.
+
+Without threads or I/O of its own: the program's main gives it real transports, the simulator virtual ones.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from cluster_orchestrator.desired import SlotMemory
+from cluster_orchestrator.summary import cluster_capacity, node_view, total_usage
+from mangrove.base.clock import Clock
+from mangrove.base.ids import NewId
+from mangrove.link.child import ChildIdentity
+from mangrove.link.messages import NODES, STATUS
+from mangrove.link.parent import Settings
+from mangrove.link.sync import Source
+from mangrove.link.transports.interface import Broker, ChildTransport, ParentTransport, TransportEvent
+from mangrove.model.attempt import Status, Usage
+from mangrove.model.child import Capacity, Position
+from mangrove.model.documents import Identity
+from mangrove.model.phases import Phase
+from mangrove.reconcile.projection import slot_status
+from mangrove.roles.child import Answer, ChildRole, unknown_method
+from mangrove.roles.parent import Parent
+from mangrove.store.interface import Store
+
+#: Seconds between two sums over the fleet when only reservations have changed: a burst of placements is one change.
+_SUM_PERIOD = 0.25
+#: Entries of usage in one message, which stays well below the largest payload.
+_USAGE_BATCH = 500
+
+
+class Cluster:
+    """One cluster of a root."""
+
+    def __init__(
+        self,
+        identity: ChildIdentity,
+        brokers: Sequence[Broker],
+        store: Store,
+        up: ChildTransport,
+        down: ParentTransport,
+        clock: Clock,
+        *,
+        settings: Settings,
+        key_of: Callable[[Identity], bytes],
+        new_id: NewId,
+        rng: random.Random,
+        own_brokers: tuple[str, ...] = (),
+        position: Position | None = None,
+        answer: Answer = unknown_method,
+    ) -> None:
+        self._clock = clock
+        self._position = position
+        self._statuses = Source(STATUS)
+        self._nodes = Source(NODES)
+        self._told: set[str] = set()
+        self._summed = (-1, 0.0)  # (state of the fleet, when) of `_capacity`
+        self._capacity = Capacity(nodes=0)
+        self._measured = 0.0
+        self.parent = Parent(
+            store,
+            clock,
+            down,
+            noun="node",
+            settings=settings,
+            key_of=key_of,
+            holder=store.id,
+            new_id=new_id,
+            rng=rng,
+            brokers=own_brokers,
+            may_refuse=lambda: self.role.link.state == "settled",
+            on_slot=self._told.add,
+        )
+        self.role = ChildRole(
+            identity,
+            brokers,
+            SlotMemory(store),
+            up,
+            clock,
+            new_session=new_id,
+            rng=rng,
+            channels=(self._statuses, self._nodes),
+            capacity=lambda: self._capacity,
+            on_assignment=lambda attempts, specifications: None,  # the parent half follows the store
+            answer=answer,
+        )
+
+    def handle_up(self, event: TransportEvent) -> None:
+        """Something happened on the transport to the root; `work` acts on it."""
+        self.role.handle(event)
+
+    def handle_down(self, event: TransportEvent) -> None:
+        """Something happened on the transport to the nodes; `work` acts on it."""
+        self.parent.handle(event)
+
+    def work(self) -> None:
+        """Do all that is due: hear the root, run the cluster, and only then tell the root."""
+        self.role.hear()
+        self.parent.work()
+        self._project()
+        self._sum()
+        self._measure()
+        self.role.speak()
+
+    def next_wake(self) -> float:
+        """When `work` wants to be called at the latest (`Clock.now` seconds)."""
+        wake = min(self.role.next_wake(), self.parent.next_wake(), self._measured + self.role.link.usage_period)
+        if self._summed[0] != self.parent.fleet.touched:
+            wake = min(wake, self._summed[1] + _SUM_PERIOD)
+        return wake
+
+    def _project(self) -> None:
+        """Mirror what became of the root's attempts."""
+        told = set(self._told)
+        self._told.clear()
+        put, remove = {}, []
+        for id in told:
+            status = self._status(id)
+            if status is None:
+                remove.append(id)
+            else:
+                put[id] = status
+        self._statuses.change(put, remove)
+
+    def _status(self, id: str) -> Status | None:
+        parent = self.parent
+        slot, placement = parent.slots.get(id), parent.placements.get(id)
+        if slot is None and placement is None:
+            return None
+        if slot is None or slot.desired == "stop":
+            return Status(id, Phase.STOPPING, "being removed")
+        current = placement.current if placement is not None else None
+        return slot_status(id, placement, parent.observed.get(current.attempt) if current is not None else None)
+
+    def _sum(self) -> None:
+        fleet, now = self.parent.fleet, self._clock.now()
+        seen, when = self._summed
+        version = self.role.version
+        if fleet.touched != seen and (now - when >= _SUM_PERIOD or seen < 0):
+            self._summed = (fleet.touched, now)
+            self._capacity = cluster_capacity(fleet.rows.values(), version, self._position)
+            self._view_nodes()
+
+    def _view_nodes(self) -> None:
+        parent = self.parent
+        views = {}
+        for id, row in parent.fleet.rows.items():
+            usage = parent.usage.get(id, (0.0, {}))[1].get("", Usage())
+            views[id] = node_view(row, parent.children[id], usage)
+        self._nodes.change(views, self._nodes.ids - views.keys())
+
+    def _measure(self) -> None:
+        """Pass on what was measured, under the root's own names, once a period."""
+        now = self._clock.now()
+        if now < self._measured + self.role.link.usage_period:
+            return
+        self._measured = now
+        self._view_nodes()
+        parent = self.parent
+        own: list[Usage] = []
+        usages: list[tuple[str, Usage]] = []
+        for _, measured in parent.usage.values():
+            for id, usage in measured.items():
+                slot = parent.slot_of(id)
+                if not id:
+                    own.append(usage)
+                elif slot is not None:
+                    usages.append((slot, usage))
+        usages.append(("", total_usage(own, self._capacity.allocatable.memory)))
+        for start in range(0, len(usages), _USAGE_BATCH):
+            self.role.link.send_usage(dict(usages[start : start + _USAGE_BATCH]))

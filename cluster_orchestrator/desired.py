@@ -1,0 +1,64 @@
+"""What the root wants of this cluster, kept as the cluster's own slots: the root's attempt is the cluster's slot."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mangrove.model import documents
+from mangrove.model.attempt import Attempt
+from mangrove.model.documents import Slot
+from mangrove.model.specification import Specification
+from mangrove.roles.child import Held
+from mangrove.store.interface import Operation, Put, Store
+
+#: In the collection of what there is only one of: whose assignment the slots are.
+_ASSIGNMENT = "assignment"
+
+
+class SlotMemory:
+    """A `roles.child.Memory` in the cluster's store: a change writes the slots that it concerns, in one batch."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, Attempt] = {}
+        self._specifications: set[str] = set()
+
+    def load(self) -> Held | None:
+        stored = self._store.get(documents.META, _ASSIGNMENT)
+        if stored is None:
+            return None
+        for entry in self._store.load(documents.SLOTS):
+            slot = msgspec.convert(entry.document, Slot)
+            if slot.desired == "run":
+                self._known[slot.id] = Attempt(slot.id, slot.service, slot.number, slot.epoch, slot.specification)
+        needed = sorted({attempt.specification for attempt in self._known.values()})
+        found = self._store.get_many(documents.SPECIFICATIONS, needed)
+        specifications = {digest: msgspec.convert(one.document, Specification) for digest, one in found.items()}
+        self._specifications = set(specifications)
+        whose = stored.document
+        return Held(whose["store"], whose["term"], whose["version"], dict(self._known), specifications)
+
+    def save(self, held: Held, removed: frozenset[str]) -> None:
+        operations: list[Operation] = [
+            Put(
+                documents.META,
+                _ASSIGNMENT,
+                {"store": held.store, "term": held.term, "version": held.version},
+            )
+        ]
+        for digest, specification in held.specifications.items():
+            if digest not in self._specifications:
+                operations.append(Put(documents.SPECIFICATIONS, digest, msgspec.to_builtins(specification)))
+        for id, attempt in held.attempts.items():
+            if self._known.get(id) != attempt:
+                operations.append(_put(attempt, "run"))
+        gone = self._known.keys() - held.attempts.keys()
+        operations += [_put(self._known[id], "stop") for id in sorted(gone)]
+        self._store.apply(operations)
+        self._known = dict(held.attempts)
+        self._specifications |= held.specifications.keys()
+
+
+def _put(attempt: Attempt, desired: str) -> Put:
+    slot = Slot(attempt.id, attempt.service, attempt.number, attempt.specification, "run", attempt.epoch)
+    return Put(documents.SLOTS, slot.id, {**msgspec.to_builtins(slot), "desired": desired})

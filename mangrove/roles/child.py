@@ -1,0 +1,188 @@
+"""The child's shell: the link to the parent, and the assignment kept so that it outlives everything.
+
+Used by cluster and node. One thread owns it. `handle` takes what the transport says; `hear` takes in what the parent
+wants, durably, before anyone acts on it; `speak`, called when all that follows from it is known, tells the parent.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from mangrove.base.clock import Clock
+from mangrove.link import child as link
+from mangrove.link.child import ChildIdentity, ChildLink
+from mangrove.link.messages import ASSIGNMENT, Call, Reply
+from mangrove.link.sync import Replica, Source
+from mangrove.link.transports.interface import Broker, ChildTransport, Connected, Disconnected, TransportEvent
+from mangrove.model.attempt import Attempt
+from mangrove.model.child import Capacity
+from mangrove.model.specification import Specification
+from mangrove.store.interface import StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+#: Seconds between attempts to keep an assignment after the disk refused it.
+SAVE_RETRY = 2.0
+
+
+class Held(msgspec.Struct, frozen=True):
+    """An assignment as kept on disk: whose it is (store, term, revision), and the whole of it."""
+
+    store: str
+    term: int
+    revision: int
+    version: int
+    attempts: dict[str, Attempt]
+    specifications: dict[str, Specification]
+
+
+class Memory(Protocol):
+    """Where a child keeps its assignment."""
+
+    def load(self) -> Held | None:
+        """What was saved, or None when there never was an assignment."""
+
+    def save(self, held: Held, removed: frozenset[str]) -> None:
+        """Keep it durably; `removed` is what the last one had and this has not. Raises OSError or StoreUnavailable."""
+
+
+#: Gives the reply to a call, or None when it comes later through `link.reply`.
+Answer = Callable[[Call], Reply | None]
+
+
+def unknown_method(call: Call) -> Reply | None:
+    """The answer of a child that answers no calls."""
+    return Reply(call.id, error=f"unknown method {call.method[:40]}")
+
+
+class ChildRole:
+    """One child of one parent.
+
+    on_assignment: called with the whole assignment once it is durable, and at once with the one on disk.
+    """
+
+    def __init__(
+        self,
+        identity: ChildIdentity,
+        brokers: Sequence[Broker],
+        memory: Memory,
+        transport: ChildTransport,
+        clock: Clock,
+        *,
+        new_session: Callable[[], str],
+        rng: random.Random,
+        channels: Sequence[Source],
+        capacity: Callable[[], Capacity],
+        on_assignment: Callable[[Mapping[str, Attempt], Mapping[str, Specification]], None],
+        answer: Answer = unknown_method,
+    ) -> None:
+        self._clock = clock
+        self._memory = memory
+        self._transport = transport
+        self._brokers = brokers
+        self._on_assignment = on_assignment
+        self._answer = answer
+        self._unsaved = False
+        self._removed: frozenset[str] = frozenset()
+        self._save_at = 0.0
+        self.trouble = ""
+        self._assignment = Replica(ASSIGNMENT, Attempt, specification_of=lambda attempt: attempt.specification)
+        held = memory.load()
+        if held is not None:
+            raw = {digest: msgspec.json.encode(entry) for digest, entry in held.specifications.items()}
+            self._assignment.load(held.version, held.attempts, raw)
+            on_assignment(held.attempts, held.specifications)
+        self.link = ChildLink(
+            identity,
+            len(brokers),
+            new_session=new_session,
+            rng=rng,
+            assignment=self._assignment,
+            channels=channels,
+            capacity=capacity,
+            store=held.store if held is not None else "",
+            term=held.term if held is not None else 0,
+            revision=held.revision if held is not None else 0,
+        )
+
+    def handle(self, event: TransportEvent) -> None:
+        """Something happened on the transport."""
+        now = self._clock.now()
+        if isinstance(event, Connected):
+            self.link.connected(now)
+        elif isinstance(event, Disconnected):
+            log.info("the connection to the parent is down: %s", event.reason)
+            self.link.disconnected(now)
+        else:
+            self.link.receive(event.kind, event.payload, now)
+
+    def hear(self) -> None:
+        """Take in what came, and make it durable."""
+        events, self.link.events = self.link.events, []
+        for event in events:
+            if isinstance(event, link.Assigned):
+                self._unsaved = True
+                self._removed |= event.applied.removed
+            elif isinstance(event, link.TurnedAway):
+                log.error("the parent refuses this child: %s", event.reason)
+            elif isinstance(event, link.Asked):
+                reply = self._answer(event.call)
+                if reply is not None:
+                    self.link.reply(reply)
+            else:
+                log.info("connected to the parent")
+        if self._unsaved and self._clock.now() >= self._save_at:
+            self._save()
+
+    def speak(self) -> None:
+        """Let time pass on the link, and hand over what it wants sent."""
+        self.link.tick(self._clock.now())
+        effects, self.link.effects = self.link.effects, []
+        for effect in effects:
+            if isinstance(effect, link.Send):
+                self._transport.send(effect.kind, effect.payload, effect.qos)
+            elif isinstance(effect, link.Open):
+                self._transport.open(self._brokers[effect.broker], effect.will)
+            else:
+                self._transport.close()
+
+    @property
+    def version(self) -> int:
+        """Of the assignment that is held."""
+        return self._assignment.version
+
+    def next_wake(self) -> float:
+        """When `hear` and `speak` want to be called at the latest (`Clock.now` seconds)."""
+        wake = self.link.next_wake()
+        return min(wake, self._save_at) if self._unsaved else wake
+
+    def _save(self) -> None:
+        replica = self._assignment
+        specifications = {
+            digest: msgspec.json.decode(raw, type=Specification) for digest, raw in replica.specifications.items()
+        }
+        held = Held(
+            self.link.store,
+            self.link.term,
+            self.link.revision,
+            replica.version,
+            dict(replica.entries),
+            specifications,
+        )
+        try:
+            self._memory.save(held, self._removed)
+        except (OSError, StoreUnavailable) as error:
+            if not self.trouble:
+                log.error("the assignment cannot be kept, so it is not acted on: %s", error)
+            self.trouble = str(error)
+            self._save_at = self._clock.now() + SAVE_RETRY
+            return
+        self.trouble = ""
+        self._unsaved = False
+        self._removed = frozenset()
+        self._on_assignment(held.attempts, held.specifications)

@@ -133,7 +133,7 @@ class ChildIdentity:
 class ChildLink:
     """One child's link to its parent.
 
-    store, term, revision: of the parent's store last obeyed, as kept on disk. assignment: what is held, as loaded from disk.
+    store, term, revision: of the parent's store last obeyed. assignment: what is held. All of it as loaded from disk.
     channels: what is mirrored upwards, `status` among them. capacity: what can be allocated now.
     """
 

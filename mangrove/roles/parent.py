@@ -28,6 +28,7 @@ from mangrove.model.specification import Specification
 from mangrove.placement.fleet import Fleet
 from mangrove.reconcile.parent import decide
 from mangrove.roles.ledger import Ledger
+from mangrove.roles.terms import Terms
 from mangrove.roles.view import FleetView
 from mangrove.store.interface import Delete, Gap, Lease, Put, Store
 
@@ -80,6 +81,7 @@ class Parent:
         self._may_refuse = may_refuse
         self._on_slot = on_slot
         self._ledger = Ledger(store, lease)
+        self._terms = Terms.begin(store, lease)
         self._specifications: dict[str, tuple[Specification, bytes]] = {}
         self._slot_of: dict[str, str] = {}  # attempt → slot
         self._on_child: dict[str, set[str]] = {}  # child → slots that have an attempt there
@@ -99,6 +101,7 @@ class Parent:
             key_of=self._link_key,
             admit=self._admit,
             specification=lambda digest: self._specification(digest)[1],
+            revision=store.revision,
             brokers=brokers,
             rng=rng,
         )
@@ -252,6 +255,11 @@ class Parent:
 
     def _admit(self, child: str, hello: Hello) -> str:
         """A reason to refuse, when this is an old message, a restored disk or a clone."""
+        if not self._terms.may_have_said(hello.term, hello.revision):
+            return (
+                f"this child was told things in term {hello.term} that this parent's store does not know: the store is "
+                "an old copy; bring back the newest one, or let the child join anew"
+            )
         known = self.children.get(child)
         if known is None:
             return ""

@@ -1,0 +1,34 @@
+"""What the engine's core asks its shell to do with a runtime, and how many of each at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from node_engine.runtimes.interface import Instance, RuntimeFault, Workload
+
+Kind = Literal["prepare", "attach", "start", "stop", "remove", "list"]
+
+#: How many operations of each kind one runtime is asked for at once. Apart, so that slow pulls never hold up a stop.
+#: Pulls share the uplink and starts the few cores of a device; stops mostly wait for the instance's own ending.
+WIDTH: Final[Mapping[Kind, int]] = {"prepare": 3, "attach": 2, "start": 4, "stop": 8, "remove": 4, "list": 1}
+
+#: Seconds that an instance has to end by itself before it is made to; as long as Docker's own default, which is what
+#: images are written for.
+STOP_GRACE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something to ask a runtime for. number: rises with each. workload: for prepare, attach and start."""
+
+    kind: Kind
+    runtime: str
+    number: int
+    attempt: str = ""
+    workload: Workload | None = None
+
+
+#: How an operation ended: `start` gives an Instance, `list` all of them, the others None.
+Result = Instance | Sequence[Instance] | RuntimeFault | None

@@ -73,6 +73,8 @@ def instance_detail(status: Status, *, silent_for: float | None) -> str:
     if silent_for is None:
         return detail
     silence = f"not heard for {silent_for:.0f} s"
+    if "not heard for" in detail:
+        return detail  # the controller has said so, and more
     return silence if detail == NO_DETAIL else f"{silence}; before that: {detail}"
 
 

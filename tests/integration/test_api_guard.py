@@ -1,0 +1,264 @@
+"""Who may do what: every endpoint is closed without a valid token, and other people's things are not there."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Blueprint
+
+from mangrove.model.documents import USERS, Organization
+from mangrove.store.interface import Delete
+from root_orchestrator.api.oakestra.login import FAILURES_PER_ADDRESS, FAILURES_PER_NAME, WINDOW
+from root_orchestrator.auth.tokens import LIFETIME, TokenSigner
+from tests.root_api import CLUSTER, RootApi, microservice, signing_key, sla
+
+#: The only endpoints that need no access token.
+OPEN = {"login.login"}
+REFRESH = {"login.refresh"}
+
+
+@pytest.fixture(scope="module")
+def root() -> RootApi:
+    return RootApi()
+
+
+def endpoints(root: RootApi) -> list[tuple[str, str, str]]:
+    """Endpoint, method and path of everything there is."""
+    found = []
+    for rule in root.app.url_map.iter_rules():
+        path = rule.rule
+        for argument in rule.arguments:
+            path = path.replace(f"<{argument}>", "0" * 24)
+        found += [(rule.endpoint, method, path) for method in rule.methods or () if method not in ("HEAD", "OPTIONS")]
+    return sorted(found)
+
+
+def test_all_endpoints_are_known(root: RootApi) -> None:
+    assert {(method, path.replace("0" * 24, "*")) for _, method, path in endpoints(root)} == {
+        ("POST", "/api/auth/login"),
+        ("POST", "/api/auth/refresh"),
+        ("GET", "/api/user/*"),
+        ("GET", "/api/permission/*"),
+        ("POST", "/api/application"),
+        ("GET", "/api/application/*"),
+        ("DELETE", "/api/application/*"),
+        ("GET", "/api/applications"),
+        ("GET", "/api/applications/*"),
+        ("POST", "/api/service"),
+        ("GET", "/api/service/*"),
+        ("PUT", "/api/service/*"),
+        ("DELETE", "/api/service/*"),
+        ("GET", "/api/services"),
+        ("GET", "/api/services/*"),
+        ("POST", "/api/service/*/instance"),
+        ("DELETE", "/api/service/*/instance/*"),
+        ("GET", "/api/clusters"),
+        ("GET", "/api/clusters/active"),
+        ("GET", "/api/v1/nodes"),
+        ("GET", "/api/v1/clusters"),
+        ("GET", "/api/v1/services/*"),
+        ("POST", "/api/v1/cluster-tokens"),
+        ("DELETE", "/api/v1/cluster-tokens/*"),
+        ("POST", "/api/v1/clusters/*/node-tokens"),
+    }
+
+
+def test_every_endpoint_is_closed_without_a_good_token(root: RootApi) -> None:
+    fresh = RootApi(root.store)
+    expired = RootApi(root.store)
+    expired.clock.advance_to(1000.0 + LIFETIME["refresh"])
+    tokens = fresh.login().json
+    for endpoint, method, path in endpoints(root):
+        if endpoint in OPEN:
+            continue
+        good, wrong = tokens["token"], tokens["refresh_token"]
+        if endpoint in REFRESH:
+            good, wrong = wrong, good
+        bad = {
+            "none": {},
+            "empty": {"Authorization": ""},
+            "no token": {"Authorization": "Bearer "},
+            "garbage": {"Authorization": "Bearer x"},
+            "three parts": {"Authorization": "Bearer a.b.c"},
+            "basic": {"Authorization": "Basic QWRtaW46QWRtaW4="},
+            "the other kind": {"Authorization": f"Bearer {wrong}"},
+            "cut": {"Authorization": f"Bearer {good[:-4]}"},
+        }
+        for slash in ("", "/"):
+            for name, headers in bad.items():
+                answer = fresh.request(method, path + slash, headers=headers, json={})
+                assert answer.status_code == 401, (name, method, path)
+                assert answer.json["message"]
+                assert answer.headers["WWW-Authenticate"] == "Bearer"
+            answer = expired.request(method, path + slash, headers={"Authorization": f"Bearer {good}"})
+            assert (answer.status_code, answer.json) == (401, {"message": "Token has expired"}), (method, path)
+            answer = fresh.request(method, path + slash, headers={"Authorization": f"Bearer {good}"}, json={})
+            assert answer.status_code not in (401, 405, 500), (method, path)
+            assert answer.status_code < 300 or answer.json["message"], (method, path)
+
+
+ADMINS = [
+    ("GET", "/api/applications"),
+    ("GET", "/api/services/"),
+    ("POST", "/api/v1/cluster-tokens"),
+    ("DELETE", f"/api/v1/cluster-tokens/{'0' * 24}"),
+    ("POST", f"/api/v1/clusters/{CLUSTER}/node-tokens"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ADMINS)
+def test_what_needs_admin_says_so(method: str, path: str) -> None:
+    root = RootApi()
+    root.add_user("bob", "Application_Provider", "Organization_Admin", "Infrastructure_Provider")
+    answer = root.call(method, path, user="bob")
+    assert answer.status_code == 403
+    assert "You have not enough permissions!" in answer.json["message"]
+
+
+def test_other_peoples_things_are_not_there() -> None:
+    root = RootApi()
+    root.add_user("ada")
+    root.add_user("bob")
+    application = root.create(user="ada")
+    [service] = application["microservices"]
+    root.deploy(service, user="ada")
+    added = sla("demo", microservice("more"), applicationID=application["applicationID"])
+    before = root.store.revision()
+    attempts = [
+        root.call("GET", f"/api/application/{application['applicationID']}", user="bob"),
+        root.call("DELETE", f"/api/application/{application['applicationID']}", user="bob"),
+        root.call("GET", f"/api/services/{application['applicationID']}", user="bob"),
+        root.call("POST", "/api/service", user="bob", json=added),
+        root.call("GET", f"/api/service/{service}", user="bob"),
+        root.call("PUT", f"/api/service/{service}", user="bob"),
+        root.call("DELETE", f"/api/service/{service}", user="bob"),
+        root.call("POST", f"/api/service/{service}/instance", user="bob"),
+        root.call("DELETE", f"/api/service/{service}/instance/0", user="bob"),
+        root.call("DELETE", f"/api/service/{service}/instance/-1", user="bob"),
+        root.call("GET", f"/api/v1/services/{service}", user="bob"),
+    ]
+    assert [answer.status_code for answer in attempts] == [404] * len(attempts)
+    unknown = root.call("GET", f"/api/service/{'0' * 24}", user="bob")
+    assert attempts[4].json["message"].replace(service, "0" * 24) == unknown.json["message"]
+    assert root.store.revision() == before
+    assert root.get(f"/api/service/{service}")["microservice_name"] == "web"  # Admin sees all
+
+
+def test_own_applications_by_own_user_id() -> None:
+    root = RootApi()
+    ada = root.add_user("ada")
+    application = root.create(user="ada")
+    assert root.get(f"/api/applications/{ada.id}", user="ada") == [application]
+    assert root.call("GET", f"/api/applications/{ada.id}").status_code == 403
+
+
+def test_an_account_is_told_to_its_user_and_admin_without_the_password() -> None:
+    root = RootApi()
+    ada = root.add_user("ada", "Application_Provider")
+    root.add_user("bob")
+    for user in ("ada", "Admin"):
+        shown = root.get("/api/user/ada", user=user)
+        assert shown == {
+            "_id": {"$oid": ada.id},
+            "name": "ada",
+            "email": "ada@example.org",
+            "created_at": "15/01/2027 08:16",
+            "roles": ["Application_Provider"],
+        }
+        assert root.get("/api/permission/ada", user=user) == {"roles": ["Application_Provider"]}
+    assert root.call("GET", "/api/user/ada", user="bob").status_code == 403
+    assert root.call("GET", "/api/permission/ada", user="bob").status_code == 403
+    assert root.call("GET", "/api/user/nobody").status_code == 404
+
+
+def test_refresh_gives_a_new_access_token_until_the_user_is_gone() -> None:
+    root = RootApi()
+    ada = root.add_user("ada")
+    refresh = {"Authorization": f"Bearer {root.login('ada').json['refresh_token']}"}
+    root.clock.advance_to(1000 + LIFETIME["refresh"] - 1)
+    answer = root.request("POST", "/api/auth/refresh", headers=refresh)
+    assert answer.status_code == 200
+    assert list(answer.json) == ["token"]
+    access = {"Authorization": f"Bearer {answer.json['token']}"}
+    assert root.request("GET", "/api/clusters", headers=access).status_code == 200
+    root.store.apply([Delete(USERS, ada.id)])
+    root.add_user("ada")  # another person of the same name
+    assert root.request("GET", "/api/clusters", headers=access).status_code == 401
+    assert root.request("POST", "/api/auth/refresh", headers=refresh).status_code == 401
+
+
+def test_tokens_outlive_a_restart_of_the_root() -> None:
+    root = RootApi()
+    headers = root.as_user()
+    again = RootApi(root.store)
+    assert again.request("GET", "/api/clusters", headers=headers).status_code == 200
+    stranger = RootApi()  # another installation, by chance with the same key: its users are not ours
+    assert stranger.request("GET", "/api/clusters", headers=headers).status_code == 401
+
+
+def test_roles_count_as_they_are_now_not_as_the_token_says() -> None:
+    root = RootApi()
+    bob = root.add_user("bob")
+    organization = root.store.query("organizations", "name", "root")[0].id
+    signer = TokenSigner(signing_key(), root.clock)
+    token = signer.issue("access", user="bob", user_id=bob.id, organization=organization, roles=["Admin"])
+    answer = root.request("GET", "/api/services", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("username", "password"), [("Admin", "wrong"), ("Admin", ""), ("nobody", "Admin"), ("admin", "Admin"), ("", "")]
+)
+def test_a_wrong_login_does_not_say_what_was_wrong(root: RootApi, username: str, password: str) -> None:
+    answer = root.login(username, password)
+    assert (answer.status_code, answer.json) == (401, {"message": "wrong username or password"})
+
+
+def test_the_default_password_is_no_good_unless_allowed() -> None:
+    store = RootApi().store
+    answer = RootApi(store, allow_default_admin=False).login()
+    assert answer.status_code == 403
+    assert "--allow-default-admin" in answer.json["message"]
+
+
+def test_organizations_are_for_their_members() -> None:
+    root = RootApi()
+    assert root.login(organization_name="root").status_code == 200
+    assert root.login(organization_name="").status_code == 200
+    assert root.login(organization_name="nowhere").status_code == 404
+    root.add_user("ada")
+    root.put("organizations", "e" * 24, Organization("e" * 24, "closed"))
+    assert root.login("ada", organization_name="closed").status_code == 403
+
+
+def test_guessing_is_slowed_down_for_the_guesser_alone() -> None:
+    root = RootApi()
+    root.add_user("ada")
+    for _ in range(FAILURES_PER_NAME):
+        assert root.login("ada", "guess").status_code == 401
+    slowed = root.login("ada", "ada")
+    assert slowed.status_code == 429
+    assert 0 < int(slowed.headers["Retry-After"]) <= WINDOW
+    assert root.login().status_code == 200  # others at the same address
+    elsewhere = root.request(
+        "POST",
+        "/api/auth/login",
+        json={"username": "ada", "password": "ada"},
+        environ_base={"REMOTE_ADDR": "127.0.0.9"},
+    )
+    assert elsewhere.status_code == 200
+    root.clock.advance_to(root.clock.now() + WINDOW)
+    assert root.login("ada").status_code == 200
+
+
+def test_guessing_names_is_slowed_down_too() -> None:
+    root = RootApi()
+    codes = [root.login(f"user{number}", "x").status_code for number in range(FAILURES_PER_ADDRESS + 1)]
+    assert codes == [401] * FAILURES_PER_ADDRESS + [429]
+
+
+def test_routes_of_others_may_be_open() -> None:
+    health = Blueprint("health", __name__)
+    health.add_url_rule("/livez", view_func=lambda: {"message": "alive"})
+    root = RootApi(open_blueprints=[health])
+    assert root.request("GET", "/livez").status_code == 200
+    assert root.request("GET", "/api/clusters").status_code == 401

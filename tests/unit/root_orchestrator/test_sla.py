@@ -1,0 +1,259 @@
+"""Reading an SLA: what it comes to, what is refused and how, and that nothing else than InvalidInput ever comes out."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mangrove.base.errors import InvalidInput
+from mangrove.model.resources import Resources
+from mangrove.model.specification import Constraint, Port, Specification, Volume
+from root_orchestrator.api.declared import DeclaredApplication
+from root_orchestrator.api.oakestra.sla import read_sla
+from tests.root_api import microservice, sla
+
+
+def one(**fields: Any) -> Specification:
+    """The specification of the only service of an SLA."""
+    return read_sla(sla("demo", microservice("web", **fields)))[0].services[0].specification
+
+
+def test_a_whole_service_becomes_a_specification() -> None:
+    specification = one(
+        cmd=["sh", "-c", "sleep 1"],
+        vcpus=2,
+        memory=512,
+        vgpus=1,
+        storage=20,
+        port="8080:80;53:5353/udp",
+        environment=["KEY=value", "EMPTY=", "TWO=a=b"],
+        one_shot=True,
+        privileged=True,
+        volumes=[{"volume_id": "/srv/data/", "csi_driver": "", "mount_path": "/data", "config": {"read_only": "true"}}],
+        constraints=[{"type": "direct", "cluster": "alpha; beta ;", "node": "n1"}, {"type": "direct", "cluster": ""}],
+        arch=["x86_64", "arm64"],
+    )
+    assert specification == Specification(
+        name="demo.test.web.test",
+        runtime="docker",
+        image="docker.io/library/nginx:latest",
+        command=("sh", "-c", "sleep 1"),
+        environment=("KEY=value", "EMPTY=", "TWO=a=b"),
+        resources=Resources(cpu=2000, memory=512, disk=20, gpus=1),
+        ports=(Port(8080, 80), Port(53, 5353, "udp")),
+        volumes=(Volume("/srv/data", "/data", read_only=True),),
+        constraints=(Constraint("direct", "alpha;beta", "n1"),),
+        architectures=("amd64", "arm64"),
+        one_shot=True,
+        privileged=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("virtualization", "runtime"), [("container", "docker"), ("docker", "docker"), ("process", "process")]
+)
+def test_virtualization_names_the_runtime(virtualization: str, runtime: str) -> None:
+    assert one(virtualization=virtualization).runtime == runtime
+
+
+def test_a_process_needs_no_code_when_it_has_a_command() -> None:
+    assert one(virtualization="process", code="", cmd=["/bin/true"]).command == ("/bin/true",)
+
+
+def test_unknown_fields_are_kept_as_they_came() -> None:
+    extra = {"vm_images": [1, {"a": None}], "memory": 7}
+    service = read_sla(sla("demo", microservice("web", **extra)))[0].services[0]
+    assert service.declared["vm_images"] == [1, {"a": None}]
+    assert service.declared["memory"] == 7
+    assert service.declared["vgpus"] == 0  # what clients rely on is there even when it was left out
+
+
+def test_no_applications_are_fine() -> None:
+    assert read_sla({"sla_version": "v2.0", "customerID": "", "applications": []}) == ()
+
+
+SERVICE = "applications[0].microservices[1]"
+
+BAD_SERVICES: list[tuple[dict[str, Any], str, str]] = [
+    ({"microservice_name": "a-b"}, "microservice_name", "^[a-zA-Z0-9]{1,30}"),
+    ({"microservice_name": "ab\n"}, "microservice_name", "matching"),
+    ({"microservice_name": "a" * 31}, "microservice_name", "matching"),
+    ({"microservice_name": ""}, "microservice_name", "matching"),
+    ({"microservice_namespace": 5}, "microservice_namespace", "a string"),
+    ({"microserviceID": "x"}, "microserviceID", "length <= 0"),
+    ({"virtualization": ""}, "virtualization", "matching"),
+    ({"virtualization": None}, "virtualization", "a string"),
+    ({"code": ""}, "code", "is empty"),
+    ({"code": "a\nb"}, "code", "matching"),
+    ({"memory": -1}, "memory", ">= 0"),
+    ({"memory": 100.0}, "memory", "a whole number"),
+    ({"memory": "many"}, "memory", '"many"'),
+    ({"memory": 10**30}, "memory", "<="),
+    ({"memory": float("nan")}, "memory", "a whole number"),
+    ({"memory": True}, "memory", "true"),
+    ({"vcpus": 10**6}, "vcpus", "<= 100000"),
+    ({"vgpus": -2}, "vgpus", ">= 0"),
+    ({"storage": "1"}, "storage", "a whole number"),
+    ({"bandwidth_in": 2**63}, "bandwidth_in", "a whole number"),
+    ({"port": 80}, "port", "a string"),
+    ({"port": "80"}, "port", "host:container"),
+    ({"port": "0:80"}, "port", "1 to 65535"),
+    ({"port": "80:65536"}, "port", "1 to 65535"),
+    ({"port": "80:80/sctp"}, "port", "host:container"),
+    ({"port": "٨٠:80"}, "port", "host:container"),
+    ({"port": "80:80;80:81"}, "port", "twice"),
+    ({"environment": ["A"]}, "environment[0]", "KEY=value"),
+    ({"environment": ["A=1", "=1"]}, "environment[1]", "KEY=value"),
+    ({"environment": ["A=\0"]}, "environment[0]", "matching"),
+    ({"environment": "A=1"}, "environment", "a list"),
+    ({"cmd": [1]}, "cmd[0]", "a string"),
+    ({"cmd": None}, "cmd", "a list"),
+    ({"one_shot": 1}, "one_shot", "true or false"),
+    ({"volumes": [{"volume_id": "/a"}]}, "volumes[0].csi_driver", "is missing"),
+    ({"volumes": [{"volume_id": "/a", "csi_driver": "ceph"}]}, "volumes[0].csi_driver", "not supported"),
+    ({"volumes": [{"volume_id": "a", "csi_driver": ""}]}, "volumes[0].volume_id", "absolute path"),
+    ({"volumes": [{"volume_id": "/a", "csi_driver": ""}]}, "volumes[0].mount_path", "absolute path"),
+    (
+        {"volumes": [{"volume_id": "/a/../b", "csi_driver": "host", "mount_path": "/b"}]},
+        "volumes[0].volume_id",
+        "without `..`",
+    ),
+    ({"constraints": [{"type": "geo"}]}, "constraints[0].type", "not supported yet"),
+    ({"constraints": [{"type": "direct"}, {"type": "latency"}]}, "constraints[1].type", "not supported yet"),
+    ({"constraints": [{"type": "moon"}]}, "constraints[0].type", "no known constraint"),
+    ({"constraints": [{}]}, "constraints[0].type", "is missing"),
+    ({"constraints": [{"type": "direct", "cluster": ["a"]}]}, "constraints[0].cluster", "a string"),
+    ({"arch": ["AMD 64"]}, "arch[0]", "amd64"),
+    ({"addresses": {"rr_ip": "10.31.0.1"}}, "addresses.rr_ip", "10.30.0.0/16"),
+    ({"addresses": {"rr_ip": "x"}}, "addresses.rr_ip", "10.30.0.0/16"),
+    ({"addresses": {"rr_ip_v6": "::1"}}, "addresses.rr_ip_v6", "fdff:2000::/21"),
+    (
+        {"connectivity": [{"con_constraints": [{"type": "latency"}]}]},
+        "connectivity[0].con_constraints[0].threshold",
+        "is missing",
+    ),
+    ({"microservice_name": "first"}, "microservice_name", "another microservice"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field", "words"), BAD_SERVICES)
+def test_what_is_wrong_with_a_service_is_named(fields: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_sla(sla("demo", microservice("first"), microservice("second") | fields))
+    assert caught.value.field == f"{SERVICE}.{field}"
+    assert words in caught.value.problem
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("field", ["microservice_name", "microservice_namespace", "virtualization", "code"])
+def test_a_missing_field_of_a_service_is_named(field: str) -> None:
+    service = microservice()
+    del service[field]
+    with pytest.raises(InvalidInput, match=rf"applications\[0\].microservices\[0\].{field}: is missing"):
+        read_sla(sla("demo", service))
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (None, ""),
+        ([], ""),
+        ("{}", ""),
+        ({}, "sla_version"),
+        ({"sla_version": "v1.0"}, "sla_version"),
+        ({"sla_version": {"a": 1}}, "sla_version"),
+        ({"sla_version": "v2.0", "applications": []}, "customerID"),
+        ({"sla_version": "v2.0", "customerID": 7, "applications": []}, "customerID"),
+        ({"sla_version": "v2.0", "customerID": ""}, "applications"),
+        ({"sla_version": "v2.0", "customerID": "", "applications": {}}, "applications"),
+        ({"sla_version": "v2.0", "customerID": "", "applications": [1]}, "applications[0]"),
+        (sla("too-long-or-odd"), "applications[0].application_name"),
+        (sla(application_namespace="a b"), "applications[0].application_namespace"),
+        (sla(microservices=None), "applications[0].microservices"),
+        (sla(application_desc=1), "applications[0].application_desc"),
+        ({**sla(), "applications": sla()["applications"] * 2}, "applications[1].application_name"),
+    ],
+)
+def test_what_is_wrong_with_the_whole_is_named(raw: Any, field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_sla(raw)
+    assert caught.value.field == field
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["v2.0", "direct", "a;b", "80:80", "K=V", "/a", "container", "process", 10**400, -1]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where in a document something can be replaced."""
+    found = [path] if path else []
+    if isinstance(value, dict):
+        found += [deeper for key, inner in value.items() for deeper in _paths(inner, (*path, key))]
+    elif isinstance(value, list):
+        found += [deeper for index, inner in enumerate(value) for deeper in _paths(inner, (*path, index))]
+    return found
+
+
+WHOLE = sla(
+    "demo",
+    microservice(
+        environment=["A=b"],
+        cmd=["x"],
+        volumes=[{"volume_id": "/a", "csi_driver": "", "mount_path": "/b", "config": {"a": "b"}}],
+        constraints=[{"type": "direct", "cluster": "a", "node": "b", "threshold": 1.5, "convergence_time": 1}],
+        addresses={"rr_ip": "10.30.0.1", "rr_ip_v6": "fdff:2000::1", "instances": [{}]},
+        connectivity=[
+            {
+                "target_microservice_id": "x",
+                "con_constraints": [{"type": "t", "threshold": 1, "rigidness": 1, "convergence_time": 1}],
+            }
+        ],
+        arch=["amd64"],
+        one_shot=False,
+        added_files=["a"],
+    ),
+)
+
+
+@given(json_values)
+def test_any_document_is_read_or_refused_with_a_reason(raw: Any) -> None:
+    _read_or_refuse(raw)
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_any_field_may_hold_anything(data: st.DataObject) -> None:
+    raw = copy.deepcopy(WHOLE)
+    for _ in range(data.draw(st.integers(1, 2))):
+        *way, last = data.draw(st.sampled_from(_paths(raw)))
+        place: Any = raw
+        for step in way:
+            place = place[step]
+        place[last] = data.draw(json_values)
+    _read_or_refuse(raw)
+
+
+def _read_or_refuse(raw: Any) -> None:
+    problem = ""
+    applications: tuple[DeclaredApplication, ...] = ()
+    try:
+        applications = read_sla(raw)
+    except InvalidInput as error:
+        problem = error.problem or "(none given)"
+    assert problem != "(none given)"
+    assert len(problem) < 500
+    for application in applications:
+        for service in application.services:
+            assert len(service.specification.digest) == 32  # it can be written

@@ -100,5 +100,11 @@ class Runtime(Protocol):
     def logs(self, attempt: str, tail: int) -> bytes:
         """The last `tail` lines of output, at most 64 KiB."""
 
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` from another thread whenever something may have changed, so that it is time to `list`.
+
+        To be called once; ends with `close`. It is a hint that comes early, and one may be missed.
+        """
+
     def close(self) -> None:
-        """Release connections; instances go on."""
+        """Release connections and end the watch; instances go on."""

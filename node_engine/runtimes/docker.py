@@ -1,0 +1,218 @@
+"""Instances as containers of the node's Docker engine."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mangrove.base.clock import Clock, SystemClock
+from mangrove.model.attempt import Usage
+from node_engine.runtimes import processes
+from node_engine.runtimes.cgroups import ControlGroups
+from node_engine.runtimes.docker_client import DockerClient, NotThere, Taken
+from node_engine.runtimes.docker_events import DockerEvents
+from node_engine.runtimes.docker_figures import Figures, figures_of_process, figures_of_stats
+from node_engine.runtimes.docker_pull import pull
+from node_engine.runtimes.docker_request import container_name, request_of
+from node_engine.runtimes.endings import reason_of_exit
+from node_engine.runtimes.interface import (
+    LABEL_ATTEMPT,
+    LABEL_INSTALLATION,
+    LABEL_NODE,
+    Instance,
+    Progress,
+    RuntimeFault,
+    Workload,
+)
+from node_engine.runtimes.output import TAIL_BYTES, last_lines
+from node_engine.runtimes.rates import CpuRates
+
+#: Seconds for the engine to finish a removal that it is already at: long enough for a slow disk.
+_REMOVAL = 10.0
+#: Seconds between looks at that.
+_LOOK = 0.05
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A container as last inspected. line: what the engine's list said of it then; pid: of its first process, or 0."""
+
+    id: str
+    line: str
+    pid: int
+    instance: Instance
+
+
+class DockerRuntime:
+    """Runs containers. host: the engine's address; empty for DOCKER_HOST, and then for Docker's usual socket."""
+
+    name = "docker"
+
+    def __init__(self, installation: str, node: str, *, host: str = "", clock: Clock | None = None) -> None:
+        self._labels = {LABEL_INSTALLATION: installation, LABEL_NODE: node}
+        self._clock = clock or SystemClock()
+        self._client = DockerClient(host)
+        self._events: DockerEvents | None = None
+        self._rates = CpuRates()
+        self._groups = ControlGroups.find("")
+        self._seen: dict[str, _Seen] = {}
+
+    def available(self) -> str:
+        return self._client.problem()
+
+    def prepare(self, workload: Workload, progress: Progress) -> None:
+        image = workload.specification.image
+        if not image:
+            raise RuntimeFault("image: empty, so there is no container to make", permanent=True)
+        request = request_of(workload, self._labels)
+        if self._inspect(workload.attempt):
+            return
+        try:
+            self._create(workload, request)
+        except NotThere:
+            with self._client.connected(image) as api:
+                pull(api, image, progress, self._clock)
+            self._create(workload, request)
+
+    def attach(self, workload: Workload) -> None:
+        """Nothing to do: the container has Docker's own bridge."""
+
+    def start(self, workload: Workload) -> Instance:
+        attempt = workload.attempt
+        found = self._inspect(attempt)
+        if found is None:
+            raise RuntimeFault(f"{attempt} was not prepared")
+        if not found["State"]["Running"]:
+            self._seen.pop(attempt, None)
+            with self._client.connected(workload.specification.image) as api:
+                api.start(found["Id"])
+            found = self._inspect(attempt) or found
+        return _instance(attempt, found)
+
+    def stop(self, attempt: str, grace: float) -> None:
+        with contextlib.suppress(NotThere), self._client.connected() as api:
+            api.stop(container_name(attempt), timeout=math.ceil(grace))
+
+    def remove(self, attempt: str) -> None:
+        deadline = self._clock.now() + _REMOVAL
+        while True:
+            try:
+                with self._client.connected() as api:
+                    api.remove_container(container_name(attempt), force=True, v=True)
+            except NotThere:
+                break
+            except Taken:
+                if self._clock.now() > deadline:
+                    raise
+                time.sleep(_LOOK)
+        self._seen.pop(attempt, None)
+
+    def list(self) -> Sequence[Instance]:
+        labels = [f"{key}={value}" for key, value in self._labels.items()]
+        with self._client.connected() as api:
+            lines = api.containers(all=True, filters={"label": labels})
+        seen = {}
+        for line in lines:
+            attempt = line["Labels"].get(LABEL_ATTEMPT, "")
+            if attempt and (found := self._look(attempt, line)):
+                seen[attempt] = found
+        self._seen = seen
+        return [found.instance for found in seen.values()]
+
+    def usage(self, attempts: Sequence[str]) -> dict[str, Usage]:
+        if any(attempt not in self._seen for attempt in attempts):
+            self.list()
+        seen = self._seen
+        self._rates.keep_only(seen)
+        measured: dict[str, Usage] = {}
+        for attempt in attempts:
+            found = seen.get(attempt)
+            if found is None or found.instance.state != "running" or not (figures := self._figures(found)):
+                continue
+            measured[attempt] = Usage(
+                cpu=self._rates.percent(attempt, figures.cpu, self._clock.now()),
+                memory=figures.memory,
+                memory_percent=round(100 * figures.memory / processes.total_memory(), 2),
+                rx=figures.rx,
+                tx=figures.tx,
+                measured=self._clock.wall(),
+            )
+        return measured
+
+    def logs(self, attempt: str, tail: int) -> bytes:
+        kept = b""
+        with contextlib.suppress(NotThere), self._client.connected() as api:
+            # Piece by piece: so many lines may be far more than is given.
+            for piece in api.logs(container_name(attempt), tail=tail, stream=True):
+                kept = (kept + piece)[-TAIL_BYTES:]
+        return last_lines(kept, tail)
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        self._events = DockerEvents(self._client, self._labels, on_change)
+
+    def close(self) -> None:
+        if self._events:
+            self._events.close()
+        self._client.close()
+
+    def _create(self, workload: Workload, request: Mapping[str, Any]) -> None:
+        """Make the container. Raises NotThere when its image is missing, RuntimeFault."""
+        try:
+            with self._client.connected(workload.specification.image) as api:
+                # The SDK's stubs say nothing of this method's types.
+                api.create_container_from_config(request, container_name(workload.attempt))  # type: ignore[no-untyped-call]
+        except Taken:
+            # By an earlier call, whose answer was lost?
+            if not self._inspect(workload.attempt):
+                raise
+
+    def _inspect(self, attempt: str) -> Mapping[str, Any] | None:
+        """The attempt's container, or None. Raises RuntimeFault when its name is taken by something not ours."""
+        try:
+            with self._client.connected() as api:
+                found: Mapping[str, Any] = api.inspect_container(container_name(attempt))
+        except NotThere:
+            return None
+        labels = found["Config"]["Labels"] or {}
+        if any(labels.get(key) != value for key, value in self._labels.items()):
+            raise RuntimeFault(f"a container {container_name(attempt)} is there that is not this node's: remove it")
+        return found
+
+    def _look(self, attempt: str, line: Mapping[str, Any]) -> _Seen | None:
+        """A line of the engine's list, with what only an inspection tells; that is asked once per change."""
+        # For what ended the words begin with the exit code, as in "Exited (3) 2 hours ago".
+        words = line["State"] if line["State"] == "running" else line["State"] + line["Status"].partition(")")[0]
+        before = self._seen.get(attempt)
+        if before and (before.id, before.line) == (line["Id"], words):
+            return before
+        found = self._inspect(attempt)
+        return _Seen(found["Id"], words, found["State"]["Pid"], _instance(attempt, found)) if found else None
+
+    def _figures(self, seen: _Seen) -> Figures | None:
+        figures = figures_of_process(self._groups, seen.id, seen.pid)
+        if figures is None:
+            with contextlib.suppress(RuntimeFault), self._client.connected() as api:
+                return figures_of_stats(api.stats(seen.id, stream=False, one_shot=True))
+        return figures
+
+
+def _instance(attempt: str, found: Mapping[str, Any]) -> Instance:
+    """An inspected container in our words."""
+    state = found["State"]
+    # "0001-01-01T00:00:00Z" is the engine's word for never.
+    began = datetime.fromisoformat(state["StartedAt"])
+    started = began.timestamp() if began.year > 1 else 0.0
+    if state["Status"] == "created":
+        return Instance(attempt, "prepared")
+    if state["Running"] or state["Restarting"]:
+        return Instance(attempt, "running", started=started)
+    reason = reason_of_exit(
+        state["ExitCode"], out_of_memory=state["OOMKilled"], memory=found["HostConfig"]["Memory"] // _MIB
+    )
+    return Instance(attempt, "exited", state["ExitCode"], started, reason)

@@ -56,12 +56,12 @@ class Catalog:
         )
 
     def applications_of(self, owner: str) -> list[Application]:
-        """Applications of one user (a name)."""
-        return [as_struct(Application, stored) for stored in self._store.query(APPLICATIONS, "owner", owner)]
+        """Applications of one user (a name), by their own name."""
+        return _by_name(as_struct(Application, stored) for stored in self._store.query(APPLICATIONS, "owner", owner))
 
     def all_applications(self) -> list[Application]:
-        """Everybody's applications."""
-        return [as_struct(Application, stored) for stored in self._store.load(APPLICATIONS)]
+        """Everybody's applications, by name."""
+        return _by_name(as_struct(Application, stored) for stored in self._store.load(APPLICATIONS))
 
     def services_of(self, application: str) -> list[Found[Service]]:
         """Services of one application (an id)."""
@@ -88,6 +88,10 @@ class Catalog:
             return
         for service in services:
             yield from self._store.query(SLOTS, "service", service)
+
+
+def _by_name(applications: Iterable[Application]) -> list[Application]:
+    return sorted(applications, key=lambda application: (application.name, application.namespace, application.id))
 
 
 def as_struct(form: type[_T], stored: Stored) -> _T:

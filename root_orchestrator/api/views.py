@@ -117,7 +117,7 @@ class Views:
         ]
 
     def clusters(self) -> list[ClusterView]:
-        """All clusters that ever joined, by id, with what was measured on them and their nodes."""
+        """All clusters that ever joined, by name, with what was measured on them and their nodes."""
         clusters = self._clusters()
         nodes: dict[str, list[NodeView]] = {cluster.child.id: [] for cluster in clusters}
         for stored in self._store.load(NODES):
@@ -137,6 +137,7 @@ class Views:
     def _clusters(self) -> list[ClusterView]:
         ages, now = self._fleet.ages(), self._clock.wall()
         children = [as_struct(Child, stored) for stored in self._store.load(CHILDREN)]
+        children.sort(key=lambda child: (child.name, child.id))
         # The link counts by a clock that never jumps; the document's time is for when it has only just started.
         return [ClusterView(child, ages.get(child.id, max(0.0, now - child.heard))) for child in children]
 

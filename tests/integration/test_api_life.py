@@ -29,9 +29,7 @@ def test_from_application_to_running_instances_and_back(root: RootApi) -> None:
     web, db = application["microservices"]
     assert root.get("/api/applications") == [application]
     assert root.get(f"/api/application/{application['applicationID']}") == application
-    assert [service["microservice_name"] for service in root.get("/api/services/")] == sorted(
-        ["web", "db"], key={"web": web, "db": db}.__getitem__
-    )
+    assert [service["microservice_name"] for service in root.get("/api/services/")] == ["db", "web"]
     assert root.get(f"/api/service/{web}")["instance_list"] == []
 
     assert [root.deploy(web), root.deploy(web), root.deploy(db)] == [0, 1, 0]

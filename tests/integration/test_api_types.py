@@ -202,7 +202,7 @@ def test_applications(root: RootApi) -> None:
 
 def test_clusters(root: RootApi) -> None:
     listed = root.get("/api/clusters/")
-    gamma, beta, alpha = msgspec.convert(listed, list[GoCluster])
+    alpha, beta, gamma = msgspec.convert(listed, list[GoCluster])
     # Whole numbers, not floats that happen to be whole: the Go client would refuse 81559.0.
     assert all(type(each[name]) is int for each in listed for name in ("vram", "vcpus", "memory_in_mb", "active_nodes"))
     assert (alpha.cluster_name, alpha.active, alpha.active_nodes, alpha.cpu_percent) == ("alpha", True, 2, 12.5)

@@ -23,9 +23,10 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> Blueprint:
     """Create, list, show, delete; deploy and undeploy instances."""
     blueprint = Blueprint("services", __name__)
 
-    def documents(services: Sequence[Service]) -> list[Json]:
+    def listed(services: Sequence[Service]) -> list[Json]:
         clusters = views.active_clusters()
-        return [service_document(view, clusters) for view in views.services(services)]
+        documents = [service_document(view, clusters) for view in views.services(services)]
+        return sorted(documents, key=lambda each: (each["job_name"], each["microserviceID"]))
 
     @blueprint.post("/api/service")
     def create() -> Json:
@@ -41,7 +42,7 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> Blueprint:
 
     @blueprint.get("/api/service/<id>")
     def show(id: str) -> Json:
-        return documents([catalog.service(caller(), id).value])[0]
+        return listed([catalog.service(caller(), id).value])[0]
 
     @blueprint.put("/api/service/<id>")
     def update(id: str) -> Json:
@@ -56,12 +57,12 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> Blueprint:
     @blueprint.get("/api/services")
     @admin_only
     def everybodys() -> list[Json]:
-        return documents(catalog.all_services())
+        return listed(catalog.all_services())
 
     @blueprint.get("/api/services/<application>")
     def of_application(application: str) -> list[Json]:
         catalog.application(caller(), application)
-        return documents([found.value for found in catalog.services_of(application)])
+        return listed([found.value for found in catalog.services_of(application)])
 
     @blueprint.post("/api/service/<id>/instance")
     def deploy(id: str) -> Json:

@@ -11,7 +11,7 @@ from mangrove.model.validation import shown
 
 _RUNTIMES = {"container": "docker"}
 
-_PORT = re.compile(r"(?P<host>[0-9]{1,5}):(?P<container>[0-9]{1,5})(/(?P<protocol>tcp|udp))?")
+_PORT = re.compile(r"(?P<host>[0-9]{1,5})(:(?P<container>[0-9]{1,5}))?(/(?P<protocol>tcp|udp))?")
 _ARCHITECTURE = re.compile(r"[a-z0-9_]{1,20}")
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 
@@ -28,7 +28,7 @@ def runtime_of(virtualization: str) -> str:
 
 
 def ports_of(text: str, path: str) -> tuple[Port, ...]:
-    """Ports from `host:container[/tcp|udp]`, separated by `;`."""
+    """Ports from `host[:container][/tcp|udp]`, separated by `;`; one number stands for both."""
     ports: list[Port] = []
     for part in (part.strip() for part in text.split(";")):
         if not part:
@@ -36,7 +36,7 @@ def ports_of(text: str, path: str) -> tuple[Port, ...]:
         match = _PORT.fullmatch(part)
         if match is None:
             raise InvalidInput(path, f"{shown(part)} is not a port; write `host:container`, or `host:container/udp`")
-        host, container = int(match["host"]), int(match["container"])
+        host, container = int(match["host"]), int(match["container"] or match["host"])
         for number in (host, container):
             if not 1 <= number <= 65535:
                 raise InvalidInput(path, f"{shown(part)}: {number} is no port number; choose one from 1 to 65535")

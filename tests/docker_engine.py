@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +16,13 @@ from urllib.parse import urlsplit
 
 import psutil
 
-#: Documentation's own network (RFC 5737): on no machine in use. Each engine takes a 16th of it.
-NETWORK = "192.0.2"
+#: Networks for bridges: kept for documentation (RFC 5737), so that hardly any machine has them. Those that this machine
+#: has a route to all the same are passed over.
+NETWORKS = [
+    network
+    for block in ("198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24")
+    for network in ipaddress.ip_network(block).subnets(new_prefix=28)
+]
 
 #: Seconds for an engine to answer, and to stop: measured 1 to 3 on two busy cores.
 PATIENCE = 60.0
@@ -92,16 +99,30 @@ def _answers(url: str) -> bool:
 @contextlib.contextmanager
 def _bridge() -> Iterator[str]:
     """A bridge of our own, so that the machine's docker0 is neither made nor changed."""
-    for number in range(16):
+    taken = _routes()
+    for number, network in enumerate(NETWORKS):
         name = f"mangrovetest{number}"
+        if any(network.overlaps(other) for other in taken):
+            continue
         if subprocess.run(["ip", "link", "add", name, "type", "bridge"], capture_output=True, check=False).returncode:
-            continue  # taken: another run of the tests
+            continue  # another run of the tests has just taken it
         try:
-            address = f"{NETWORK}.{number * 16 + 1}/28"
-            subprocess.run(["ip", "address", "add", address, "dev", name], check=True)
+            subprocess.run(["ip", "address", "add", f"{network[1]}/28", "dev", name], check=True)
             subprocess.run(["ip", "link", "set", name, "up"], check=True)
             yield name
         finally:
             subprocess.run(["ip", "link", "delete", name], check=False)
         return
-    raise RuntimeError("no bridge for a Docker engine: 16 of them are there (ip link delete mangrovetest0, ...)")
+    raise RuntimeError("no network is free for a Docker engine; are bridges left over (ip link delete mangrovetest0)?")
+
+
+def _routes() -> list[ipaddress.IPv4Network]:
+    """Where this machine's routes lead, but for the default route."""
+    found = []
+    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+        fields = line.split()
+        # Hexadecimal, in the byte order of the machine.
+        destination, mask = (int.from_bytes(bytes.fromhex(fields[i]), sys.byteorder) for i in (1, 7))
+        if mask:
+            found.append(ipaddress.IPv4Network((destination, mask.bit_count())))
+    return found

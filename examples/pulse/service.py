@@ -39,8 +39,11 @@ def begin(service: str) -> threading.Event:
 
 
 def instance_name() -> str:
-    """As the orchestrator calls this instance, or host and process id."""
-    return os.environ.get("HOSTNAME") or f"{socket.gethostname()}-{os.getpid()}"
+    """Who answers: what the orchestrator calls this instance, with the beginning of its node's id; else host and pid."""
+    name, node = os.environ.get("HOSTNAME"), os.environ.get("MANGROVE_NODE", "")
+    if not name:
+        return f"{socket.gethostname()}-{os.getpid()}"
+    return f"{name}.{node[:6]}" if node else name
 
 
 def setting(name: str, default: str | None = None) -> str:

@@ -39,7 +39,7 @@ def begin(service: str) -> threading.Event:
 
 
 def instance_name() -> str:
-    """Who answers: what the orchestrator calls this instance, with the beginning of its node's id; else host and pid."""
+    """What the orchestrator calls this instance, with the beginning of its node's id; without one, host and pid."""
     name, node = os.environ.get("HOSTNAME"), os.environ.get("MANGROVE_NODE", "")
     if not name:
         return f"{socket.gethostname()}-{os.getpid()}"

@@ -69,8 +69,10 @@ class Server:
             if monotonic() >= deadline:
                 break
             sleep(0.01)  # the server's own thread is sending what is left
-        server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map, ignore_all=True))
+        server.trigger.pull_trigger(lambda: _end(server))
         self._thread.join(timeout=max(1.0, deadline - monotonic()))
+        if not self._thread.is_alive() and not server.task_dispatcher.threads:
+            server.trigger.close()  # only now: whoever pulled it meanwhile would write to a closed file, or another one
 
     def _run(self) -> None:
         try:
@@ -103,6 +105,13 @@ def _stop_accepting(server: Any) -> None:
     """Close the listening socket; runs in the server's own thread."""
     server.accepting = False
     wasyncore.dispatcher.close(server)
+
+
+def _end(server: Any) -> None:
+    """Close all connections and leave the loop; runs in the server's own thread."""
+    for channel in list(server.active_channels.values()):
+        channel.handle_close()  # unlike close(), this also closes its buffers
+    server._map.clear()
 
 
 def _channel(*args: Any, **options: Any) -> Any:

@@ -345,7 +345,7 @@ class Engine:
 def _sight(instance: Instance | None) -> Sight:
     if instance is None:
         return Sight("absent")
-    return Sight(instance.state, instance.exit_code, instance.reason)
+    return Sight(instance.state, instance.exit_code, instance.reason, instance.started)
 
 
 def _workload(record: Record, node: str) -> Workload:

@@ -43,7 +43,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is kept on disk of an attempt. No deadlines: the clock they are measured with does not survive a reboot.
 
     since: wall-clock seconds at which the phase began. failures: in a row. exit_code: of the newest end, None while it
-    runs. gpus: device ids given to it. boot: id of the boot in which it was last started.
+    runs. ended: `started` of the newest end that was dealt with, so that it is not taken for a new one. gpus: device
+    ids given to it. boot: id of the boot in which it was last started.
     """
 
     attempt: Attempt
@@ -54,17 +55,21 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     restarts: int = 0
     failures: int = 0
     exit_code: int | None = None
+    ended: float | None = None
     gpus: tuple[str, ...] = ()
     boot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the runtime showed of an attempt. exit_code, reason: of an end, as far as the runtime knows them."""
+    """What the runtime showed of an attempt. exit_code, reason: of an end, as far as the runtime knows them. started:
+    when its newest start was, by whatever clock; it tells starts apart, nothing more.
+    """
 
     state: Literal["absent", "prepared", "running", "exited"]
     exit_code: int | None = None
     reason: str = ""
+    started: float = 0.0
 
 
 class Moment(NamedTuple):
@@ -79,15 +84,13 @@ class Moment(NamedTuple):
 class Life:
     """An attempt as its child knows it. All but `record` is forgotten when the child stops.
 
-    seen: None until the runtime has been looked at, and again after a failed step. consumed: the end that can be seen
-    was dealt with, so it is no new one. attached: to the network, since the last end. not_before: earliest moment of
-    the next step. running_since: when it was first seen running. tries: failed stops and removals in a row. doomed: why
-    it is given up, which is said only when it is seen not to run.
+    seen: None until the runtime has been looked at, and again after a failed step. attached: to the network, since the
+    last end. not_before: earliest moment of the next step. running_since: when it was first seen running. tries: failed
+    stops and removals in a row. doomed: why it is given up, which is said only when it is seen not to run.
     """
 
     record: Record
     seen: Sight | None = None
-    consumed: bool = False
     attached: bool = False
     not_before: float = 0.0
     running_since: float | None = None
@@ -112,11 +115,7 @@ def begin(attempt: Attempt, specification: Specification, moment: Moment) -> Lif
 def resume(record: Record, moment: Moment) -> Life:
     """The life of an attempt whose record was found on disk. A delay that was under way begins anew."""
     waiting = record.phase in (Phase.PULLING, Phase.STARTING, Phase.BACKING_OFF)
-    return Life(
-        record,
-        consumed=record.phase is Phase.BACKING_OFF,
-        not_before=moment.now + back_off(record.failures) if waiting else 0.0,
-    )
+    return Life(record, not_before=moment.now + back_off(record.failures) if waiting else 0.0)
 
 
 def admit(life: Life, gpus: tuple[str, ...], moment: Moment) -> Life:
@@ -137,7 +136,7 @@ def saw(life: Life, sight: Sight, moment: Moment) -> Life:
         return life
     if sight.state == "running":
         return _runs(life, moment)
-    if record.phase is Phase.RUNNING or (sight.state == "exited" and not life.consumed):
+    if record.phase is Phase.RUNNING or (sight.state == "exited" and sight.started != record.ended):
         return _ended(life, sight, moment)
     return life
 
@@ -183,7 +182,7 @@ def succeeded(life: Life, step: Step, moment: Moment, sight: Sight | None = None
     if step == "start":
         if sight is None or sight.state not in ("running", "exited"):
             return faulted(life, step, "it did not start", False, moment)
-        return saw(replace(life, consumed=False), sight, moment)
+        return saw(replace(life, record=msgspec.structs.replace(life.record, ended=None)), sight, moment)
     return replace(life, seen=Sight("exited"), tries=0)
 
 
@@ -217,16 +216,17 @@ def _runs(life: Life, moment: Moment) -> Life:
     since = moment.now if life.running_since is None else life.running_since
     if record.phase is not Phase.RUNNING or record.boot != moment.boot:
         restarts = record.restarts + (record.phase is Phase.BACKING_OFF)  # not by us, but it was started again
-        record = _moved(record, Phase.RUNNING, moment, restarts=restarts, exit_code=None, boot=moment.boot)
+        record = _moved(record, Phase.RUNNING, moment, restarts=restarts, exit_code=None, ended=None, boot=moment.boot)
     if record.failures and moment.now - since >= STABLE_AFTER:
         record = msgspec.structs.replace(record, failures=0)
-    return replace(life, record=record, consumed=False, not_before=0.0, running_since=since, doomed="")
+    return replace(life, record=record, not_before=0.0, running_since=since, doomed="")
 
 
 def _ended(life: Life, sight: Sight, moment: Moment) -> Life:
-    record = msgspec.structs.replace(life.record, exit_code=sight.exit_code)
+    ended = sight.started if sight.state == "exited" else None
+    record = msgspec.structs.replace(life.record, exit_code=sight.exit_code, ended=ended)
     ran = 0.0 if life.running_since is None else moment.now - life.running_since
-    life = replace(life, record=record, consumed=True, attached=False, running_since=None)
+    life = replace(life, record=record, attached=False, running_since=None)
     if record.specification.one_shot and sight.exit_code == 0:
         return replace(life, record=_moved(record, Phase.COMPLETED, moment), not_before=0.0)
     if record.boot and record.boot != moment.boot:  # it fell with the machine, through no fault of its own

@@ -20,12 +20,13 @@ from node_engine.state import MemoryState
 
 @dataclass
 class Thing:
-    """What a runtime holds of one attempt. ends: how often it ended, killed or by itself."""
+    """What a runtime holds of one attempt. started: number of its newest start. ends: how often it ended, however."""
 
     one_shot: bool
     state: Literal["prepared", "running", "exited"] = "prepared"
     exit_code: int | None = None
     completed: bool = False
+    started: int = 0
     ends: int = 0
 
 
@@ -61,6 +62,7 @@ class FakeRuntime:
                 self.restarted_completed.append(workload.attempt)
             thing.state, thing.exit_code = "running", None
             self.starts[workload.attempt] += 1
+            thing.started = self.starts.total()
         return self._instance(workload.attempt)
 
     def stop(self, attempt: str, grace: float) -> None:
@@ -99,7 +101,7 @@ class FakeRuntime:
 
     def _instance(self, attempt: str) -> Instance:
         thing = self.things[attempt]
-        return Instance(attempt, thing.state, thing.exit_code)
+        return Instance(attempt, thing.state, thing.exit_code, float(thing.started))
 
     def _thing(self, attempt: str) -> Thing:
         if attempt not in self.things:

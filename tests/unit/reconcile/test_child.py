@@ -13,7 +13,7 @@ from mangrove.model.specification import Specification
 from mangrove.reconcile import child
 from mangrove.reconcile.child import Life, Moment, Record, Sight, Step
 
-ABSENT, PREPARED, RUNNING = Sight("absent"), Sight("prepared"), Sight("running")
+ABSENT, PREPARED, RUNNING = Sight("absent"), Sight("prepared"), Sight("running", started=1.0)
 SERVICE = Specification(name="shop.prod.web.prod", image="nginx")
 JOB = Specification(name="shop.prod.sums.prod", image="sums", one_shot=True)
 ATTEMPT = Attempt("a" * 24, service="s", number=0, epoch=1, specification="d")
@@ -23,14 +23,14 @@ def at(now: float, boot: str = "boot-1") -> Moment:
     return Moment(now, 1_000_000 + now, boot)
 
 
-def exited(code: int | None, reason: str = "") -> Sight:
-    return Sight("exited", code, reason)
+def exited(code: int | None, reason: str = "", *, started: float = 1.0) -> Sight:
+    return Sight("exited", code, reason, started)
 
 
 def life(phase: Phase, seen: Sight | None = None, specification: Specification = SERVICE, *, failures: int = 0) -> Life:
     """A life that is at `phase` at moment 0, as it is after a look that showed `seen`."""
     record = Record(ATTEMPT, specification, phase, failures=failures, boot="boot-1")
-    return Life(record, seen, consumed=phase is Phase.BACKING_OFF)
+    return Life(record, seen)
 
 
 def step_of(one: Life, now: float = 0.0, *, wanted: bool = True) -> Step | None:
@@ -105,6 +105,22 @@ def test_the_same_end_is_counted_once() -> None:
     for now in (0.2, 0.4, 0.6):
         one = child.saw(one, exited(1), at(now))
     assert (one.record.failures, one.record.restarts, one.not_before) == (1, 0, 1)
+
+
+def test_a_restart_of_the_child_between_an_end_and_the_next_start_counts_it_once() -> None:
+    one = child.saw(started(), exited(1), at(0))
+    one, step = child.next_step(one, True, at(1))
+    assert step == "attach"
+    again = child.saw(child.resume(one.record, at(2)), exited(1), at(2))
+    assert (again.record.phase, again.record.failures, again.record.restarts) == (Phase.STARTING, 1, 1)
+
+
+def test_an_end_after_a_start_that_was_believed_to_have_failed_is_a_new_one() -> None:
+    one = child.saw(started(JOB), exited(1, started=1), at(0))
+    one = child.succeeded(child.next_step(one, True, at(1))[0], "attach", at(1))
+    one = child.faulted(one, "start", "timed out", False, at(1))
+    assert child.saw(one, exited(1, started=1), at(2)).record.phase is Phase.STARTING
+    assert child.saw(one, exited(0, started=2), at(2)).record.phase is Phase.COMPLETED
 
 
 def test_an_instance_that_ends_before_start_returns_has_ended() -> None:

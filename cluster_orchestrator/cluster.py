@@ -33,7 +33,7 @@ _USAGE_BATCH = 500
 
 
 class Cluster:
-    """One cluster of a root."""
+    """One cluster of a root. id: its name in its nodes' topics. root_store: id of the root's store when it joined."""
 
     def __init__(
         self,
@@ -44,6 +44,8 @@ class Cluster:
         down: ParentTransport,
         clock: Clock,
         *,
+        id: str,
+        root_store: str,
         settings: Settings,
         key_of: Callable[[Identity], bytes],
         new_id: NewId,
@@ -64,6 +66,7 @@ class Cluster:
             store,
             clock,
             down,
+            id=id,
             noun="node",
             settings=settings,
             key_of=key_of,
@@ -71,7 +74,7 @@ class Cluster:
             new_id=new_id,
             rng=rng,
             brokers=own_brokers,
-            may_refuse=lambda: self.role.link.state == "settled",
+            may_refuse=lambda: self.role.link.state == "settled" and not self.parent.gathering,
             on_slot=self._told.add,
         )
         self.role = ChildRole(
@@ -80,6 +83,7 @@ class Cluster:
             SlotMemory(store),
             up,
             clock,
+            store=root_store,
             new_session=new_id,
             rng=rng,
             channels=(self._statuses, self._nodes),
@@ -148,8 +152,8 @@ class Cluster:
         parent = self.parent
         views = {}
         for id, row in parent.fleet.rows.items():
-            usage = parent.usage.get(id, (0.0, {}))[1].get("", Usage())
-            views[id] = node_view(row, parent.children[id], usage)
+            measured = parent.usage.get(id)
+            views[id] = node_view(row, parent.children[id], measured[-1] if measured else Usage())
         self._nodes.change(views, self._nodes.ids - views.keys())
 
     def _measure(self) -> None:
@@ -162,13 +166,12 @@ class Cluster:
         parent = self.parent
         own: list[Usage] = []
         usages: list[tuple[str, Usage]] = []
-        for _, measured in parent.usage.values():
-            for id, usage in measured.items():
-                slot = parent.slot_of(id)
-                if not id:
-                    own.append(usage)
-                elif slot is not None:
-                    usages.append((slot, usage))
+        for id, measured in parent.usage.items():
+            slot = parent.slot_of(id)
+            if id in parent.fleet.rows:
+                own.append(measured[-1])
+            elif slot is not None:
+                usages.append((slot, measured[-1]))
         usages.append(("", total_usage(own, self._capacity.allocatable.memory)))
         for start in range(0, len(usages), _USAGE_BATCH):
             self.role.link.send_usage(dict(usages[start : start + _USAGE_BATCH]))

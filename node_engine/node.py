@@ -44,7 +44,8 @@ class StateMemory:
 class Node:
     """One node of a cluster.
 
-    run: carries an operation out, elsewhere, and later gives its result to `finished`. capacity: what can be allocated.
+    cluster_store: id of the cluster's store when it joined. run: carries an operation out, elsewhere, and later gives
+    its result to `finished`. capacity: what can be allocated.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Node:
         transport: ChildTransport,
         clock: Clock,
         *,
+        cluster_store: str,
         address: str,
         new_id: NewId,
         rng: random.Random,
@@ -76,6 +78,7 @@ class Node:
             StateMemory(state),
             transport,
             clock,
+            store=cluster_store,
             new_session=new_id,
             rng=rng,
             channels=(self._statuses,),

@@ -1,0 +1,1 @@
+"""The root orchestrator: REST API, users, and placement of services onto clusters."""

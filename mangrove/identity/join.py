@@ -182,7 +182,7 @@ def _reply(store: Store, secret: MasterSecret, parent: Parent, identity: Identit
     return JoinReply(
         child=identity.id,
         name=identity.name,
-        parent=store.id,
+        parent=secret.parent_id(),
         parent_name=parent.name,
         store=store.id,
         protocol=protocol,

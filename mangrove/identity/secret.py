@@ -65,6 +65,10 @@ class MasterSecret:
         """The id that a child gets which joins by `token` with the nonce `key`: the same each time it repeats that."""
         return self._derive(b"child-id", token, key, size=_ID_SIZE).hex()
 
+    def parent_id(self) -> str:
+        """The parent's own name in topics, 24 hexadecimal digits: it stays when the store is replaced."""
+        return self._derive(b"parent-id", size=_ID_SIZE).hex()
+
     def fingerprint(self) -> str:
         """Tells secrets apart without telling anything about them, 32 hexadecimal digits."""
         return self._derive(b"fingerprint", size=16).hex()

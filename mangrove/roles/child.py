@@ -63,7 +63,8 @@ def unknown_method(call: Call) -> Reply | None:
 class ChildRole:
     """One child of one parent.
 
-    on_assignment: called with the whole assignment once it is durable, and at once with the one on disk.
+    store: id of the parent's store when the child joined; no other is obeyed. on_assignment: called with the whole
+    assignment once it is durable, and at once with the one on disk.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class ChildRole:
         transport: ChildTransport,
         clock: Clock,
         *,
+        store: str,
         new_session: Callable[[], str],
         rng: random.Random,
         channels: Sequence[Source],
@@ -105,7 +107,7 @@ class ChildRole:
             assignment=self._assignment,
             channels=channels,
             capacity=capacity,
-            store=held.store if held is not None else "",
+            store=held.store if held is not None else store,
             term=held.term if held is not None else 0,
             revision=held.revision if held is not None else 0,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -41,9 +42,10 @@ CONTROLLER = "controller"
 class Parent:
     """Everything a parent decides.
 
-    noun: what its children are. key_of: the link key of a child with this identity. holder: who takes the store's
-    lease. may_refuse: whether slots that fit nowhere may be handed back now (clusters). on_slot: called with the id of
-    each slot whose status may have changed, once what changed it is durable.
+    id: its name in topics, which outlives its store. noun: what its children are. key_of: the link key of a child with
+    this identity. holder: who takes the store's lease. may_refuse: whether slots that fit nowhere may be handed back
+    now (clusters). on_slot: called with the id of each slot whose status may have changed, once what changed it is
+    durable. usage_kept: figures kept of each attempt and child.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Parent:
         clock: Clock,
         transport: ParentTransport,
         *,
+        id: str,
         noun: Literal["cluster", "node"],
         settings: Settings,
         key_of: Callable[[Identity], bytes],
@@ -61,6 +64,7 @@ class Parent:
         brokers: tuple[str, ...] = (),
         may_refuse: Callable[[], bool] = lambda: False,
         on_slot: Callable[[str], None] = lambda slot: None,
+        usage_kept: int = 1,
     ) -> None:
         lease = store.acquire(CONTROLLER, holder)
         if lease is None:
@@ -74,12 +78,13 @@ class Parent:
         self.observed: dict[str, Observed] = {}
         self.children: dict[str, Child] = {}
         self.identities: dict[str, Identity] = {}
-        self.usage: dict[str, tuple[float, dict[str, Usage]]] = {}
+        self.usage: dict[str, deque[Usage]] = {}  # by attempt or child, oldest first
         self._transport = transport
         self._key_of = key_of
         self._new_id = new_id
         self._may_refuse = may_refuse
         self._on_slot = on_slot
+        self._usage_kept = usage_kept
         self._ledger = Ledger(store, lease)
         self._terms = Terms.begin(store, lease)
         self._specifications: dict[str, tuple[Specification, bytes]] = {}
@@ -94,7 +99,7 @@ class Parent:
         self._fleet_seen = -1
         self._feed = 0
         self.link = ParentLink(
-            store.id,
+            id,
             store.id,
             lease.term,
             settings,
@@ -106,6 +111,7 @@ class Parent:
             rng=rng,
         )
         self._view = FleetView(self)
+        self._gathered = clock.now() + settings.lease
         self._load()
 
     # -- what comes in
@@ -155,6 +161,13 @@ class Parent:
         """Ask a child; `on_reply` is called from `handle` or `work`."""
         self.link.call(child, Call(self._new_id(), method, params, timeout), on_reply, self.clock.now())
         self._send()
+
+    @property
+    def gathering(self) -> bool:
+        """Whether this parent started so lately that children it knows may still be on their way."""
+        return self.clock.now() < self._gathered and any(
+            peer.state != "live" and not peer.silent for peer in self.link.peers.values()
+        )
 
     @property
     def unavailable(self) -> str:
@@ -219,6 +232,7 @@ class Parent:
         if identity.revoked:
             self.link.forget(id)
             self.fleet.remove(id)
+            self.usage.pop(id, None)
             if self.children.pop(id, None) is not None:
                 self._ledger.write(Delete(documents.CHILDREN, id))
             for attempt in [key for key, seen in self.observed.items() if seen.child == id]:
@@ -339,6 +353,7 @@ class Parent:
     def _unobserve(self, attempt: str) -> None:
         if self.observed.pop(attempt, None) is not None:
             self._ledger.write(Delete(documents.OBSERVED, attempt))
+        self.usage.pop(attempt, None)
         slot = self._slot_of.get(attempt)
         if slot is not None:
             self._dirty.add(slot)
@@ -353,10 +368,10 @@ class Parent:
             self._ledger.write(Delete(documents.NODES, f"{event.child}.{id}"))
 
     def _measured(self, event: link.Measured) -> None:
-        _, usage = self.usage.get(event.child, (0.0, {}))
-        merged = {**usage, **event.usage}
         listed = self.link.peers[event.child].status.entries
-        self.usage[event.child] = (self.clock.wall(), {id: u for id, u in merged.items() if not id or id in listed})
+        for attempt, usage in event.usage.items():
+            if not attempt or attempt in listed:
+                self.usage.setdefault(attempt or event.child, deque(maxlen=self._usage_kept)).append(usage)
 
     def slot_of(self, attempt: str) -> str | None:
         """The slot that an attempt was made for, or None when it is of an earlier time."""

@@ -1,0 +1,107 @@
+"""One simulated tree: processes, brokers, a virtual clock, and everything that follows from a seed."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from mangrove.base.clock import VirtualClock
+from mangrove.base.ids import seeded_ids
+from mangrove.link.parent import Settings
+from mangrove.link.transports.memory import Direction, MemoryBroker
+from mangrove.model.documents import IDENTITIES, Identity
+from mangrove.store.interface import Put
+from mangrove.store.memory import MemoryStore
+
+#: Times are those of production, but for the lease, which is short so that a run sees many.
+SETTINGS = Settings(lease=6.0, beat=1.5, usage=5.0)
+
+
+@dataclass(slots=True)
+class Weather:
+    """What the network does to a message: probabilities, and the longest delay in seconds."""
+
+    lost: float = 0.0
+    repeated: float = 0.0
+    late: float = 0.0
+    longest: float = 0.02
+
+
+CALM = Weather()
+
+
+class World:
+    """Time, chance, the network and the trace. Processes add themselves."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.clock = VirtualClock(start=1000.0)
+        self.new_id = seeded_ids(seed)
+        self.weather = CALM
+        self.frozen: set[str] = set()  # children whose link carries nothing, though it looks up
+        self.cut_off: set[str] = set()  # children that reach no broker
+        self.messages: Counter[str] = Counter()
+        self.trace: deque[str] = deque(maxlen=2000)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+
+    # -- time
+
+    def later(self, delay: float, action: Callable[[], None]) -> None:
+        """Run `action` in `delay` virtual seconds."""
+        self._count += 1
+        heapq.heappush(self._events, (self.clock.now() + max(0.0, delay), self._count, action))
+
+    def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Let time pass; True as soon as `until` holds (asked once a virtual second), False when time is up."""
+        end = self.clock.now() + seconds
+        ask = self.clock.now()
+        while self._events and self._events[0][0] <= end:
+            if self._events[0][0] >= ask:
+                ask = self._events[0][0] + 1.0
+                if until():
+                    return True
+            moment, _, action = heapq.heappop(self._events)
+            self.clock.advance_to(moment)
+            action()
+        self.clock.advance_to(end)
+        return until()
+
+    def note(self, text: str) -> None:
+        """Remember what happened, for the trace of a failing run."""
+        self.trace.append(f"{self.clock.now() - 1000:9.3f}  {text}")
+
+    # -- the network
+
+    def broker(self) -> MemoryBroker:
+        """A new broker in this world."""
+        return MemoryBroker(self.later, self._fate, lambda child: child not in self.cut_off)
+
+    def _fate(self, child: str, direction: Direction, kind: str) -> list[float]:
+        self.messages[f"{direction} {kind}"] += 1
+        if child in self.frozen or child in self.cut_off:
+            return []
+        rng, weather = self.rng, self.weather
+        if rng.random() < weather.lost:
+            return []
+        copies = 2 if rng.random() < weather.repeated else 1
+        return [rng.uniform(0.001, weather.longest if rng.random() < weather.late else 0.02) for _ in range(copies)]
+
+    # -- identities
+
+    @staticmethod
+    def key(identity: Identity) -> bytes:
+        """The link key of a child; the simulator needs no secret."""
+        return f"key of {identity.id}".encode().ljust(32, b".")[:32]
+
+    def introduce(self, store: MemoryStore, name: str) -> Identity:
+        """Let a child have joined the parent with this store."""
+        identity = Identity(self.new_id(), name)
+        store.apply([Put(IDENTITIES, identity.id, msgspec.to_builtins(identity))])
+        return identity

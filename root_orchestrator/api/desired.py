@@ -23,7 +23,7 @@ from mangrove.model.documents import (
     Service,
     Slot,
 )
-from mangrove.store.interface import ABSENT, Check, Delete, Operation, Put, RevisionConflict, Store
+from mangrove.store.interface import ABSENT, Delete, Operation, Put, RevisionConflict, Store
 from root_orchestrator.api.catalog import Catalog, Found
 from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
 from root_orchestrator.auth.users import Caller
@@ -150,15 +150,14 @@ class Desired:
         return number
 
     def _remove_instances(self, caller: Caller, service: str, number: int) -> None:
-        found = self._catalog.service(caller, service)
+        self._catalog.service(caller, service)
         slots = self._catalog.wanted_slots([service])[service]
         if number != ALL_INSTANCES:
             slots = [slot for slot in slots if slot.value.number == number]
             if not slots:
                 raise NotFound(f"service {service} has no instance {number}; GET /api/service/{service} lists them")
         if slots:
-            # "All" means all that there are when it is written: the service must not have got one more meanwhile.
-            self._store.apply([Check(SERVICES, service, found.revision), *_stopped(slots)])
+            self._store.apply(_stopped(slots))
 
     def _removal(self, services: Sequence[Found[Service]]) -> list[Operation]:
         slots = self._catalog.wanted_slots([service.value.id for service in services])

@@ -250,6 +250,11 @@ def test_guessing_is_slowed_down_for_the_guesser_alone() -> None:
     assert root.login("ada").status_code == 200
 
 
+def test_good_logins_are_not_counted() -> None:
+    root = RootApi()
+    assert {root.login().status_code for _ in range(FAILURES_PER_ADDRESS + 1)} == {200}
+
+
 def test_guessing_names_is_slowed_down_too() -> None:
     root = RootApi()
     codes = [root.login(f"user{number}", "x").status_code for number in range(FAILURES_PER_ADDRESS + 1)]

@@ -49,7 +49,7 @@ def test_from_application_to_running_instances_and_back(root: RootApi) -> None:
     assert (gone.status_code, gone.json) == (200, {"message": "ok"})
     assert [each["instance_number"] for each in root.get(f"/api/service/{web}")["instance_list"]] == [1]
     assert root.slots()[f"{web}.0"].desired == "stop"
-    assert root.deploy(web) == 2  # numbers are never used again
+    assert [root.deploy(web), root.deploy(web)] == [2, 3]  # numbers are never used again
 
     root.call("DELETE", f"/api/service/{web}/instance/-1")
     assert root.get(f"/api/service/{web}")["instance_list"] == []
@@ -163,6 +163,24 @@ def test_one_name_is_given_to_one_of_many_who_ask_at_once(root: RootApi) -> None
 
     _together(create, 8)
     assert sorted(answers) == [200] + [409] * 7
+
+
+def test_one_name_is_given_to_one_of_two_copies_of_the_api() -> None:
+    class Beaten(MemoryStore):
+        """The other copy makes the same application just before this one writes its own."""
+
+        beaten = False
+
+        def apply(self, operations: Sequence[Operation], **more: Any) -> int:
+            if not self.beaten and any(one.collection == APPLICATIONS for one in operations):
+                self.beaten = True
+                other.create()
+            return super().apply(operations, **more)
+
+    store = Beaten()
+    root, other = RootApi(store), RootApi(store)
+    assert root.call("POST", "/api/application", json=sla()).status_code == 409
+    assert len(store.load(APPLICATIONS)) == len(store.load(SERVICES)) == 1
 
 
 class Rival(MemoryStore):

@@ -18,7 +18,7 @@ MAX_DEPTH = 32
 
 _T = TypeVar("_T")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-_MISSING = re.compile(r"Object missing required field `(.*)`")
+_ODD_FIELD = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`")
 _WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -64,9 +64,10 @@ def _explained(sentence: str, raw: object) -> InvalidInput:
     """msgspec's sentence ("Expected `int`, got `str` - at `$.a[0].b`") with the path as field and the value shown."""
     problem, _, path = sentence.partition(" - at `$")
     path = path.rstrip("`")
-    missing = _MISSING.fullmatch(problem)
-    if missing is not None:
-        return InvalidInput(f"{path}.{missing[1]}".removeprefix("."), "is missing; it is required")
+    odd = _ODD_FIELD.fullmatch(problem)
+    if odd is not None:
+        problem = "is missing; it is required" if odd["how"] == "missing required" else "is not known here; remove it"
+        return InvalidInput(f"{path}.{odd['name']}".removeprefix("."), problem)
     expected = problem.removeprefix("Expected ").partition(", got ")[0]
     for word, meaning in _WORDS.items():
         expected = expected.replace(f"`{word}`", meaning)

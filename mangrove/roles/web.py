@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
 from flask import Blueprint, Flask, Response, jsonify, request
-from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests
+from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests, UnsupportedMediaType
 
 from mangrove import __version__
 from mangrove.base.clock import Clock
@@ -30,6 +29,7 @@ from mangrove.identity.messages import JoinRequest, LeaveRequest
 from mangrove.identity.secret import MasterSecret
 from mangrove.identity.throttle import Throttle
 from mangrove.model.documents import Identity
+from mangrove.model.validation import check_depth, fit
 from mangrove.store.interface import Gap, RevisionConflict, StaleLease, Store, StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,6 @@ STATUS: dict[type[MangroveError], int] = {
     Gap: 503,
 }
 
-_ODD_FIELD = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`")
 _Body = TypeVar("_Body")
 
 
@@ -135,16 +134,22 @@ def common_routes(
 
 
 def read_body(form: type[_Body]) -> _Body:
-    """The body of the current request as `form` (a msgspec struct, or any type msgspec can decode).
+    """The body of the current request as `form` (a msgspec struct, or any type msgspec can convert to).
 
-    Raises BadRequest (400) when it is not JSON, InvalidInput (422) with the path of the field when it does not fit.
+    Raises UnsupportedMediaType (415) when it is said to be something else than JSON, RequestEntityTooLarge (413),
+    BadRequest (400) when it is not JSON, InvalidInput (422) with the path of the field when it does not fit.
     """
+    kind = request.mimetype
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType(f"the body is sent as {kind}; send it as application/json")
     try:
-        return msgspec.json.decode(request.get_data(), type=form)
-    except msgspec.ValidationError as error:
-        raise _named(error) from None
+        raw = msgspec.json.decode(request.get_data())
+    except RecursionError:
+        raise BadRequest("the body is not JSON that can be read: it is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
+    check_depth(raw)
+    return fit(raw, form)
 
 
 @contextmanager
@@ -169,17 +174,6 @@ def _not_kept(answer: Response) -> Response:
     """Neither secrets nor states of a moment may be kept by anything on the way."""
     answer.headers["Cache-Control"] = "no-store"
     return answer
-
-
-def _named(error: msgspec.ValidationError) -> InvalidInput:
-    """The same error with the path of its field, which msgspec puts at the end of its sentence."""
-    problem, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").removeprefix(".")
-    odd = _ODD_FIELD.fullmatch(problem)
-    if odd is not None:
-        field = f"{field}.{odd['name']}".removeprefix(".")
-        problem = "missing" if odd["how"] == "missing required" else "unknown field"
-    return InvalidInput(field, problem)
 
 
 def _status_of(error: MangroveError) -> int:

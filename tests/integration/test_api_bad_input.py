@@ -43,7 +43,7 @@ BODIES: list[tuple[str, bytes, str, int, str]] = [
     ("null", b"null", JSON, 422, "must be an object"),
     ("no version", b"{}", JSON, 422, "sla_version: is missing"),
     ("an old version", b'{"sla_version":"v1.0"}', JSON, 422, '"v2.0"'),
-    ("a number too large", b'{"sla_version":1e999}', JSON, 422, ""),
+    ("a number too large", b'{"sla_version":1e999}', JSON, 400, "out of range"),
     ("a wrong type", sla_with(memory="many"), JSON, 422, "applications[0].microservices[0].memory"),
     ("a negative amount", sla_with(vcpus=-1), JSON, 422, "applications[0].microservices[0].vcpus"),
     ("an enormous amount", sla_with(memory=10**40), JSON, 422, "applications[0].microservices[0].memory"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint
 
 from mangrove.base.errors import Forbidden
-from root_orchestrator.api.body import json_body
+from mangrove.roles.web import read_body
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.oakestra.documents import Json, application_document
@@ -22,7 +22,7 @@ def routes(catalog: Catalog, desired: Desired) -> Blueprint:
 
     @blueprint.post("/api/application")
     def create() -> list[Json]:
-        desired.create_applications(caller(), read_sla(json_body()))
+        desired.create_applications(caller(), read_sla(read_body(object)))
         return own()
 
     @blueprint.get("/api/application/<id>")

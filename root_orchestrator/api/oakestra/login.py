@@ -15,7 +15,7 @@ from mangrove.base.errors import Forbidden, NotFound, Unauthorized, Unavailable
 from mangrove.identity.throttle import Throttle
 from mangrove.model.documents import Organization, User
 from mangrove.model.validation import shown
-from root_orchestrator.api.body import body_as
+from mangrove.roles.web import read_body
 from root_orchestrator.api.oakestra.documents import Json, user_document
 from root_orchestrator.auth.guard import caller, open_to_all, with_refresh_token
 from root_orchestrator.auth.passwords import Passwords
@@ -83,7 +83,7 @@ def routes(
     @blueprint.post("/api/auth/login")
     @open_to_all
     def login() -> Json:
-        sent = body_as(Login)
+        sent = read_body(Login)
         user = authenticated(sent)
         if is_default_login(sent.username, sent.password) and not allow_default_admin:
             raise Forbidden("the default password is not accepted here; start the root with --allow-default-admin")

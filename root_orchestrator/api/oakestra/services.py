@@ -10,7 +10,7 @@ from werkzeug.exceptions import NotImplemented as NotImplementedHere
 from mangrove.base.errors import InvalidInput
 from mangrove.model.documents import Service
 from mangrove.model.validation import shown
-from root_orchestrator.api.body import json_body
+from mangrove.roles.web import read_body
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import ALL_INSTANCES, Desired
 from root_orchestrator.api.oakestra.documents import Json, service_document
@@ -30,7 +30,7 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> Blueprint:
 
     @blueprint.post("/api/service")
     def create() -> Json:
-        applications = read_sla(json_body())
+        applications = read_sla(read_body(object))
         if len(applications) != 1:
             raise InvalidInput("applications", f"holds {len(applications)} applications; name the one to add to")
         services = desired.add_services(caller(), applications[0].id, applications[0].services)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from flask import Blueprint
+from flask import Blueprint, request
 
 from mangrove.base.clock import Clock
 from mangrove.base.errors import NotFound
@@ -13,8 +13,8 @@ from mangrove.base.ids import is_id
 from mangrove.identity import tokens
 from mangrove.model.documents import CHILDREN
 from mangrove.model.validation import shown
+from mangrove.roles.web import read_body
 from mangrove.store.interface import Store
-from root_orchestrator.api.body import optional_body_as
 from root_orchestrator.api.fleet import Fleet
 from root_orchestrator.auth.guard import admin_only
 
@@ -38,7 +38,7 @@ def routes(store: Store, clock: Clock, fleet: Fleet) -> Blueprint:
     @blueprint.post("/api/v1/cluster-tokens")
     @admin_only
     def make_for_cluster() -> Json:
-        wish = optional_body_as(Wish)
+        wish = _wish()
         issued = tokens.issue(store, clock, ttl=wish.ttl, uses=wish.uses)
         return {"id": issued.id, "token": issued.text, "expires": issued.expires}
 
@@ -53,9 +53,13 @@ def routes(store: Store, clock: Clock, fleet: Fleet) -> Blueprint:
     @blueprint.post("/api/v1/clusters/<cluster>/node-tokens")
     @admin_only
     def make_for_node(cluster: str) -> Json:
-        wish = optional_body_as(Wish)
+        wish = _wish()
         if not is_id(cluster) or store.get(CHILDREN, cluster) is None:
             raise NotFound(f"there is no cluster {shown(cluster)}; GET /api/v1/clusters lists them")
         return fleet.call(cluster, "node_token", {"uses": wish.uses, "ttl": wish.ttl}, CALL_TIMEOUT)
 
     return blueprint
+
+
+def _wish() -> Wish:
+    return read_body(Wish) if request.get_data() else Wish()

@@ -42,8 +42,13 @@ def consider(
     others: Iterable[tuple[Record, bool]],
     runtimes: Collection[str],
     pick_gpus: PickGpus,
+    allocatable: Resources | None = None,
 ) -> Admitted | Waits | Denied:
-    """Decide about `record`. others: what else this node knows, each with whether it is going to leave."""
+    """Decide about `record`. others: what else this node knows, each with whether it is going to leave.
+
+    allocatable: what the node can give in all. The parent counts with it, so it is asked here only whether what is
+    leaving must be gone first: a parent whose store went back may not know what else still runs.
+    """
     wanted = record.specification
     if wanted.runtime not in runtimes:
         there = ", ".join(sorted(runtimes)) or "none"
@@ -70,6 +75,10 @@ def consider(
         gpus = pick_gpus(wanted.resources, staying | {gpu for other, _ in holding for gpu in other.gpus})
         if len(gpus) < count:
             waits = waits or "waits for GPUs of an instance that is being stopped"
+    if allocatable is not None and not waits:
+        held_by_all = sum((other.specification.resources for other, _ in holding), wanted.resources)
+        if any(leaving for _, leaving in holding) and not held_by_all.fits_in(allocatable):
+            waits = "waits for the room of an instance that is being stopped"
     return Waits(waits) if waits else Admitted(gpus[:count])
 
 

@@ -8,7 +8,7 @@ is saved before the operation it allows is given out; a record that cannot be sa
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from mangrove.base.clock import Clock
 from mangrove.model.attempt import Attempt, Status
 from mangrove.model.phases import ENDED, Phase
+from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from mangrove.reconcile import child
 from mangrove.reconcile.child import Life, Moment, Record, Sight
@@ -36,6 +37,7 @@ class Engine:
     """See the module. Until the first `assign` it starts nothing and removes nothing.
 
     runtimes: names of what this node has. node: its id; name and address: as in a Status. pick_gpus: chooses devices.
+    allocatable: what the node can give in all, where that is known.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Engine:
         name: str,
         address: str,
         pick_gpus: PickGpus = lambda _asked, _taken: (),
+        allocatable: Callable[[], Resources | None] = lambda: None,
     ) -> None:
         self._state = state
         self._clock = clock
         self._node, self._name, self._address = node, name, address
         self._pick_gpus = pick_gpus
+        self._allocatable = allocatable
         self._runtimes = {runtime: Lookout() for runtime in runtimes}
         self._number = 0
         self._flying: dict[str, Operation] = {}
@@ -262,7 +266,7 @@ class Engine:
             return life
         desired = self._desired or {}
         others = [(other.record, other_id not in desired) for other_id, other in self._lives.items() if other_id != id]
-        verdict = consider(life.record, others, self._runtimes, self._pick_gpus)
+        verdict = consider(life.record, others, self._runtimes, self._pick_gpus, self._allocatable())
         if isinstance(verdict, Admitted):
             self._reports.forget(id)
             return child.admit(life, verdict.gpus, moment)

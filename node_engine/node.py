@@ -69,7 +69,14 @@ class Node:
         self._clock = clock
         self._run = run
         self.engine = Engine(
-            state, runtimes, clock, node=identity.child, name=identity.name, address=address, pick_gpus=pick_gpus
+            state,
+            runtimes,
+            clock,
+            node=identity.child,
+            name=identity.name,
+            address=address,
+            pick_gpus=pick_gpus,
+            allocatable=lambda: capacity().allocatable,
         )
         self._statuses = Source(STATUS)
         self.role = ChildRole(

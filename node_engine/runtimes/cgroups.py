@@ -8,8 +8,10 @@ Docker's own cgroupfs driver does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,9 @@ from pathlib import Path
 _PERIOD = 100_000
 #: The shortest run time that the kernel allows in a window, in microseconds.
 _SHORTEST = 1_000
+#: A killed process is no longer listed while the kernel still takes it apart, and until then its group stays. That
+#: takes milliseconds, with much memory to give back tenths of a second: so many looks, so many seconds apart.
+_LOOKS, _LOOK = 200, 0.01
 _MIB = 1024 * 1024
 _CONTROLLERS = ("cpu", "cpuacct", "memory")
 
@@ -96,8 +101,17 @@ class Group:
     def remove(self) -> None:
         """Remove it. Raises OSError while a process is in it; not there is success."""
         for folder in self.folders:
-            with contextlib.suppress(FileNotFoundError):
-                folder.rmdir()
+            for look in range(_LOOKS + 1):
+                try:
+                    folder.rmdir()
+                except FileNotFoundError:
+                    pass
+                except OSError as error:
+                    if error.errno != errno.EBUSY or look == _LOOKS or self.members():
+                        raise
+                    time.sleep(_LOOK)
+                    continue
+                break
 
 
 @dataclass(frozen=True, slots=True)

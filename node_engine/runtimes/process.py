@@ -98,6 +98,7 @@ class ProcessRuntime:
         self._rates = CpuRates()
         self._rotating = threading.Lock()
         self._watcher = Watcher()
+        self._closed = False
         self._groups = ControlGroups.find(f"mangrove-{installation}-{node}") if use_control_groups else None
         problem = self._groups.why_not() if self._groups else "control groups are not there or not used"
         self.limits = f"CPU and memory limits of processes are not enforced ({problem}): run as root" if problem else ""
@@ -202,8 +203,9 @@ class ProcessRuntime:
         self._watcher.watch(on_change)
 
     def close(self) -> None:
+        self._closed = True
         self._watcher.close()
-        for held in self._held.values():
+        for held in tuple(self._held.values()):
             with held.lock:
                 self._let_go(held)
         if self._groups:
@@ -256,6 +258,9 @@ class ProcessRuntime:
             record = held.record
             if record is None:
                 return Instance(held.attempt, "prepared")
+            if self._closed:
+                # Without its descriptor it would look as if it had ended, and what is left of it would be ended too.
+                raise RuntimeFault("the process runtime is closed")
             if held.descriptor >= 0 and not processes.has_ended(held.descriptor):
                 return Instance(held.attempt, "running", started=record.started)
             exit_code = supervisor.read_exit_code(self._path(held.attempt))

@@ -31,7 +31,9 @@ class Watcher:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread and let go of everything; no call follows."""
+        """End the thread and let go of everything; no call follows. Closed already is success."""
+        if self._epoll.closed:
+            return
         os.eventfd_write(self._wake, 1)
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join()

@@ -350,6 +350,8 @@ class Tree:
         lease = false.lease(CONTROLLER)
         if false.id == process.store.id and lease is not None:
             go_on_with(process.store.reopen(), CONTROLLER, process.store.id, above=lease.term)
+            # The false one may have ended what nobody above wanted then, and the true one did not hear of it.
+            self.watch.excused |= {id for node in self.nodes for id in node.runtime.starts}
 
     def _heal(self) -> None:
         """All faults end."""

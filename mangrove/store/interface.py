@@ -130,17 +130,27 @@ class Store(Protocol):
     def apply(self, operations: Sequence[Operation], *, lease: Lease | None = None) -> int:
         """Write all of it or nothing, durably before it returns; the new revision.
 
-        With `lease`, only while that lease's term is still the newest (else StaleLease). Raises RevisionConflict.
+        Operations are taken in order, each sees what the earlier ones did. A batch that changes nothing (checks, or
+        removing what is not there) leaves the revision as it is. With `lease`, only while that lease's term is still
+        the newest (else StaleLease). Raises RevisionConflict, and ValueError or TypeError for an id or a document that
+        cannot be kept.
         """
 
     def changes(self, after: int, *, limit: int = 10_000) -> list[Change]:
         """What was written behind revision `after`, in order; a document written twice may appear once, as it is now.
 
-        Never splits a batch. Raises Gap when the store no longer knows all of it.
+        Never splits a batch: the first is given whole even when it is larger than `limit`. Raises Gap when the store
+        no longer knows all of it, or never was at that revision.
         """
 
     def wait(self, after: int, timeout: float) -> bool:
         """Block until there is a revision above `after` (True) or `timeout` seconds have passed (False)."""
+
+    def lease(self, name: str) -> Lease | None:
+        """The lease `name` as it stands now, so that others can watch its counter; None when nobody ever held it.
+
+        Leases are no documents: taking and renewing them moves neither the revision nor the feed.
+        """
 
     def acquire(self, name: str, holder: str, *, counter_seen: int | None = None) -> Lease | None:
         """Take the lease `name` for `holder`, raising its term.
@@ -154,7 +164,7 @@ class Store(Protocol):
         """Raise the lease's counter; None when it has been taken over."""
 
     def close(self) -> None:
-        """Release files and connections."""
+        """Release files and connections. Whatever is called afterwards, or still waits, raises StoreUnavailable."""
 
 
 #: Top-level fields by which a collection can be queried. A new entry is added to existing stores at their next opening.

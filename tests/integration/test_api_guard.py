@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
-from flask import Blueprint
 
 from mangrove.model.documents import USERS, Organization
+from mangrove.roles.web import common_routes
 from mangrove.store.interface import Delete
 from root_orchestrator.api.oakestra.login import FAILURES_PER_ADDRESS, FAILURES_PER_NAME, WINDOW
 from root_orchestrator.auth.tokens import LIFETIME, TokenSigner
 from tests.root_api import CLUSTER, RootApi, microservice, signing_key, sla
+from tests.unit.identity.house import House, asking
 
 #: The only endpoints that need no access token.
 OPEN = {"login.login"}
@@ -261,9 +263,23 @@ def test_guessing_names_is_slowed_down_too() -> None:
     assert codes == [401] * FAILURES_PER_ADDRESS + [429]
 
 
-def test_routes_of_others_may_be_open() -> None:
-    health = Blueprint("health", __name__)
-    health.add_url_rule("/livez", view_func=lambda: {"message": "alive"})
-    root = RootApi(open_blueprints=[health])
-    assert root.request("GET", "/livez").status_code == 200
+def test_what_is_open_by_design_is_open_and_nothing_else() -> None:
+    house = House()
+    common = common_routes(
+        house.store,
+        house.clock,
+        house.secret,
+        house.parent,
+        reasons_not_ready=list,
+        on_joined=house.on_joined,
+        on_left=house.on_left,
+    )
+    root = RootApi(house.store, open_blueprints=[common])
+    for path in ("/livez", "/readyz", "/api/v1/version"):
+        assert root.request("GET", path).status_code == 200
     assert root.request("GET", "/api/clusters").status_code == 401
+
+    token = root.call("POST", "/api/v1/cluster-tokens", json={"uses": 1, "ttl": 60}).json["token"]
+    assert root.request("POST", "/api/v1/join", data=msgspec.json.encode(asking(token))).status_code == 200
+    again = root.request("POST", "/api/v1/join", data=msgspec.json.encode(asking(token, "another")))
+    assert again.status_code == 401

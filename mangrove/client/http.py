@@ -132,7 +132,7 @@ class HttpClient:
                 connection.request(method, path, body=encoded, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.headers, _read(answer, wire, deadline)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
             raise self._no_answer(error) from None
         finally:
             connection.close()
@@ -149,7 +149,7 @@ class HttpClient:
                 return Unavailable(f"{self.address} did not answer within {self._timeout:g} s")
             case ConnectionRefusedError():
                 return Unavailable(f"nothing listens on {self.address}: is it running, and is the address right?")
-            case socket.gaierror():
+            case socket.gaierror() | UnicodeError():  # unknown, or no host name at all
                 return Unavailable(f"the host name {self.address.host!r} cannot be found: is it right?")
             case ssl.SSLCertVerificationError():
                 return Unavailable(f"{self.address} shows no valid certificate: {error.verify_message}")

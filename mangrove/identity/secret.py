@@ -65,6 +65,10 @@ class MasterSecret:
         """The id that a child gets which joins by `token` with the nonce `key`: the same each time it repeats that."""
         return self._derive(b"child-id", token, key, size=_ID_SIZE).hex()
 
+    def operator_token(self) -> str:
+        """What an operator on the parent's own machine shows to its local API, 64 hexadecimal digits."""
+        return self._derive(b"operator").hex()
+
     def parent_id(self) -> str:
         """The parent's own name in topics, 24 hexadecimal digits: it stays when the store is replaced."""
         return self._derive(b"parent-id", size=_ID_SIZE).hex()
@@ -94,8 +98,8 @@ def load_or_create(data: Path) -> MasterSecret:
     return _read(path)
 
 
-def confirm_secret(store: Store, secret: MasterSecret) -> None:
-    """Make sure that the children in `store` joined with this `secret`; remembers it in a store that knows none yet.
+def verify_store(secret: MasterSecret, store: Store) -> None:
+    """Make sure that the children in `store` joined with `secret`, which a store that knows none yet remembers.
 
     Without this, a lost key file would silently be replaced and every child be locked out. Raises UnusableSecret.
     """

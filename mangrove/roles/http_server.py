@@ -94,6 +94,8 @@ def serve(app: Flask, host: str, port: int, *, threads: int = 8) -> Server:
         )
     except PermissionError:
         raise Unavailable(f"port {port} needs a privilege: choose one above 1023 with --port") from None
+    except UnicodeError:
+        raise Unavailable(f"cannot listen on {host!r}: this is no host name") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Unavailable(f"port {port} is in use: choose another with --port") from None

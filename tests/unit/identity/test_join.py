@@ -37,7 +37,7 @@ def test_a_child_gets_all_it_needs(house: House) -> None:
     reply = house.join(asking(house.token()))
     assert is_id(reply.child)
     assert (reply.name, reply.parent_name, reply.lease, reply.protocol) == ("reef", "mainland", 20.0, 1)
-    assert reply.parent == reply.store == house.store.id
+    assert (reply.parent, reply.store) == (house.secret.parent_id(), house.store.id)
     assert bytes.fromhex(reply.link_key) == house.secret.link_key(reply.child, 1)
     assert [broker.url for broker in reply.brokers] == ["mqtt://192.0.2.1:1883", "mqtt://192.0.2.2:1883"]
     for broker in reply.brokers:

@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from mangrove.identity.secret import KEY_SIZE, MasterSecret, UnusableSecret, confirm_secret, load_or_create
+from mangrove.identity.secret import KEY_SIZE, MasterSecret, UnusableSecret, load_or_create, verify_store
 from mangrove.store.memory import MemoryStore
 
 
@@ -76,6 +76,7 @@ def test_derived_keys_do_not_change_between_versions() -> None:
     assert secret.link_key("0" * 24, 1).hex() == "af45d32ade94b90bf4c1bc04fac0aa39d79b0158b2dfe4d2897e017c708b3707"
     assert secret.broker_password("0" * 24, 1) == "7542e40e3013f6c0b22942372117d502867aa7106e6e6c3b4bc00553eb98bc47"
     assert secret.child_id("0" * 24, "nonce") == "f52c4d934181c551baa27698"
+    assert secret.parent_id() == "8289a8c04dd78e525c011097"
 
 
 def test_nothing_of_the_secret_shows() -> None:
@@ -87,7 +88,7 @@ def test_nothing_of_the_secret_shows() -> None:
 
 def test_a_store_keeps_to_the_secret_that_its_children_know() -> None:
     store = MemoryStore()
-    confirm_secret(store, MasterSecret(b"k" * 32))
-    confirm_secret(store, MasterSecret(b"k" * 32))
+    verify_store(MasterSecret(b"k" * 32), store)
+    verify_store(MasterSecret(b"k" * 32), store)
     with pytest.raises(UnusableSecret, match="not the secret that the children in this store joined with"):
-        confirm_secret(store, MasterSecret(b"l" * 32))
+        verify_store(MasterSecret(b"l" * 32), store)

@@ -111,9 +111,9 @@ def test_a_port_that_is_taken_is_named_and_leaves_nothing_behind(server: Server,
     assert threading.active_count() == threads
 
 
-@pytest.mark.parametrize("host", ["198.51.100.77", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["198.51.100.77", "a..b", "300.300.300.300"])
 def test_an_address_that_is_not_ours_is_named(app: Flask, host: str) -> None:
-    with pytest.raises(Unavailable, match=f"cannot listen on {host}:0"):
+    with pytest.raises(Unavailable, match=f"cannot listen on '?{host}"):
         serve(app, host, 0)
 
 

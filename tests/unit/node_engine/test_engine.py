@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mangrove.model.attempt import Attempt
@@ -10,9 +12,9 @@ from mangrove.model.resources import Resources
 from mangrove.model.specification import Port, Specification
 from node_engine import lookout
 from node_engine.engine import SAVE_RETRY
-from node_engine.operations import WIDTH, Operation
+from node_engine.operations import WIDTH, Kind, Operation
 from node_engine.reports import PROGRESS_GAP
-from node_engine.runtimes.interface import Instance, RuntimeFault
+from node_engine.runtimes.interface import RuntimeFault
 from tests.unit.node_engine.engine_world import Thing, World
 
 WEB = Specification(name="shop.prod.web.prod", runtime="docker", image="nginx")
@@ -30,6 +32,17 @@ def deploy(world: World, *specifications: Specification) -> list[str]:
     world.assign()
     world.settle()
     return ids
+
+
+def advance(world: World, last: Kind) -> list[Operation]:
+    """Carry everything out up to the first operation of the kind `last`; what is then given out next."""
+    for _ in range(100):
+        world.tick()
+        operation = world.under_way[0]
+        world.finish(operation, world.carry_out(operation))
+        if operation.kind == last:
+            return world.tick()
+    raise AssertionError(f"there was no {last}")
 
 
 def test_what_is_assigned_runs(world: World) -> None:
@@ -153,12 +166,15 @@ def test_after_a_reboot_everything_starts_again_but_not_what_completed(world: Wo
     assert world.runtimes["process"].starts[done] == 1
 
 
-def test_what_runs_is_adopted_even_if_the_records_are_lost(world: World) -> None:
+@pytest.mark.parametrize("looks_first", [True, False])
+def test_what_runs_is_adopted_even_if_the_records_are_lost(world: World, looks_first: bool) -> None:
     web, job, done = deploy(world, WEB, JOB, JOB)
     world.runtimes["process"].end(done, 0)
     world.run(lookout.PERIOD)
     world.state.save_records([])
     world.crash()
+    if looks_first:
+        world.run(20)
     world.assign()
     world.run(20)
     assert world.running() == {web, job}
@@ -228,11 +244,15 @@ def test_a_runtime_that_is_away_proves_nothing(world: World) -> None:
     assert world.told[other].phase is Phase.ASSIGNED
     assert "does not answer" in world.told[other].reason
     assert world.told[job].reason == ""
+    del world.desired[web]
+    world.assign()
+    assert world.tick() == [], "there is nobody to ask for the stop"
+    assert (world.told[web].phase, world.running()) == (Phase.STOPPING, {web, job})
     world.runtimes["docker"].fault = None
     world.run(lookout.PERIOD)
-    assert world.told[web].reason == world.told[other].reason == ""
-    assert world.running() == {web, job, other}
-    assert world.told[web].restarts == 0
+    assert world.told[other].reason == ""
+    assert world.running() == {job, other}
+    assert world.told[job].restarts == 0
 
 
 def test_a_runtime_that_says_nothing_counts_as_away(world: World) -> None:
@@ -267,16 +287,40 @@ def test_a_look_taken_before_something_was_done_does_not_undo_it(world: World) -
 
 
 def test_answers_to_another_engine_and_repeated_answers_are_ignored(world: World) -> None:
-    world.want(WEB)
+    (web,) = deploy(world, WEB)
+    world.clock.advance_to(world.clock.now() + lookout.PERIOD)
+    for look in world.tick():
+        world.engine.finished(replace(look), [], world.clock.now())
+        world.finish(look, world.carry_out(look))
+        world.engine.finished(look, [], world.clock.now())
+    assert world.phase(web) is Phase.RUNNING
+    other = world.want(JOB)
+    world.assign()
+    (prepare,) = world.tick()
+    for operation in (replace(prepare), prepare):
+        world.engine.finished(operation, RuntimeFault("no route"), world.clock.now())
+        faults = world.reason(other).count("no route")
+        assert faults == (operation is prepare)
+    world.engine.finished(prepare, RuntimeFault("again"), world.clock.now())
+    assert world.reason(other).startswith("no route; failure 1")
+
+
+def test_a_look_concludes_nothing_about_what_is_under_way(world: World) -> None:
+    web = world.want(WEB)
     world.assign()
     world.settle()
+    world.runtimes["docker"].end(web, 1)
+    world.run(lookout.PERIOD)
+    world.clock.advance_to(world.clock.now() + 20)
+    start = next(one for one in advance(world, "attach") if one.kind == "start")
     world.clock.advance_to(world.clock.now() + lookout.PERIOD)
-    for operation in world.tick():
-        world.engine.finished(operation, [], world.clock.now())
-        world.engine.finished(operation, RuntimeFault("again"), world.clock.now())
-    copy = Operation("start", "docker", 3, next(iter(world.desired)))
-    world.engine.finished(copy, Instance(copy.attempt, "exited", 9), world.clock.now())
-    assert world.engine.statuses()[copy.attempt].exit_code is None
+    looks = world.tick()
+    started = world.carry_out(start)
+    for look in looks:
+        world.finish(look, world.carry_out(look))
+    assert world.phase(web) is Phase.STARTING
+    world.finish(start, started)
+    assert world.phase(web) is Phase.RUNNING
 
 
 def test_a_runtime_that_the_node_does_not_have(world: World) -> None:
@@ -482,6 +526,9 @@ def test_a_new_address_is_told(world: World) -> None:
     world.engine.move("198.51.100.7")
     world.hear()
     assert world.told[web].address == "198.51.100.7"
+    world.engine.move("198.51.100.8")
+    world.engine.move("198.51.100.7")
+    assert world.engine.take_changes() == ({}, set()), "it is what was told already"
 
 
 def test_at_rest_it_sleeps_until_the_next_look(world: World) -> None:

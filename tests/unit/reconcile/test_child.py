@@ -231,7 +231,9 @@ def test_a_failed_start_that_happened_all_the_same_is_no_failure() -> None:
     one = replace(life(Phase.STARTING, PREPARED, failures=child.MAX_FAILURES - 1), attached=True)
     one = child.saw(child.faulted(one, "start", "timed out", False, at(0)), RUNNING, at(1))
     assert (one.record.phase, one.record.reason, step_of(one, 2)) == (Phase.RUNNING, "", None)
-    assert child.saw(one, exited(1), at(500)).record.phase is Phase.BACKING_OFF
+    one = child.saw(one, exited(1), at(500))
+    one, step = child.next_step(one, True, at(600))
+    assert (step, one.record.phase) == ("attach", Phase.STARTING), "that it was given up once is forgotten"
 
 
 @pytest.mark.parametrize(("failures", "permanent"), [(0, True), (child.MAX_FAILURES - 1, False)])

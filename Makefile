@@ -22,7 +22,7 @@ demo: $(VENV)/.installed-all ## start a root, clusters and nodes, and run the ex
 
 test-deps: $(VENV)/.installed-dev system-packages ## get what the tests need
 
-# Two processes, because the suite mostly waits; what shares a Docker engine or ports stays in one of them (xdist_group).
+# Two processes, because the suite mostly waits; what loads the machine stays in one of them (tests/conftest.py).
 test: test-deps lint ## check everything: lint, then all tests
 	$(VENV)/bin/pytest -ra -n 2 --dist loadgroup $(PYTEST_ARGS)
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests import docker_engine
 
+END_TO_END = Path(__file__).with_name("e2e")
 IN_CI = os.environ.get("CI") == "true"
 
 #: In the environment of everything that a test process starts, so that it is found even when its parent is gone.
@@ -40,6 +41,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _fail_if_skipped_in_ci(report)
     return report
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the mark
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What loads the whole machine, or shares a Docker engine, runs in one worker, one after the other."""
+    for item in items:
+        if item.path.is_relative_to(END_TO_END) or "docker_host" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("machine"))
 
 
 def _fail_if_skipped_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -17,7 +17,7 @@ from examples.pulse.sla import application
 from mangrove.client.wait import wait_until
 from tests.integration.test_pulse import PATIENCE, ask
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+pytestmark = pytest.mark.docker
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from mangrove.base.errors import Conflict, CorruptFile
 from mangrove.base.files import private_folder, sync_folder, write_atomically
 from mangrove.base.ids import NewId, is_id, new_id
 from mangrove.reconcile.child import Record
+from node_engine.runtimes.processes import boot_id
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class State(Protocol):
 
     @property
     def boot(self) -> str:
-        """Id of this boot of the machine, empty where there is none."""
+        """Id of this boot of the machine."""
 
     @property
     def problems(self) -> list[str]:
@@ -231,14 +232,6 @@ class MemoryState:
     def _check(self) -> None:
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def boot_id() -> str:
-    """What the kernel calls this boot of the machine; empty where there is no such thing."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _lock(folder: Path) -> int:

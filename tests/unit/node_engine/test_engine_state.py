@@ -16,7 +16,8 @@ from mangrove.model.attempt import Attempt
 from mangrove.model.phases import Phase
 from mangrove.model.specification import Specification
 from mangrove.reconcile.child import Record
-from node_engine.state import MemoryState, State, StateFolder, boot_id
+from node_engine.runtimes.processes import boot_id
+from node_engine.state import MemoryState, State, StateFolder
 
 RECORDS = [
     Record(Attempt("a" * 24, "s", 0, 3, "d"), Specification(name="web"), Phase.RUNNING, restarts=2, gpus=("GPU-1",)),
@@ -221,6 +222,8 @@ def test_the_folder_is_free_when_its_engine_was_killed(tmp_path: Path) -> None:
     StateFolder(tmp_path).close()
 
 
-def test_a_boot_has_an_id() -> None:
-    assert boot_id() == boot_id()
-    assert len(boot_id()) == 36
+def test_it_knows_the_boot_unless_told(tmp_path: Path) -> None:
+    real, played = StateFolder(tmp_path / "real"), StateFolder(tmp_path / "played", boot="another")
+    assert (real.boot, played.boot) == (boot_id(), "another")
+    real.close()
+    played.close()

@@ -10,6 +10,7 @@ from typing import Literal
 from mangrove.base.clock import VirtualClock
 from mangrove.model.attempt import Attempt, Status, Usage
 from mangrove.model.phases import ENDED, Phase
+from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from node_engine.admission import PickGpus
 from node_engine.engine import Engine
@@ -122,6 +123,7 @@ class World:
         runtimes: Sequence[str] = ("docker", "process"),
         *,
         pick_gpus: PickGpus = lambda _asked, _taken: (),
+        allocatable: Resources | None = None,
         state: MemoryState | None = None,
     ) -> None:
         self.clock = VirtualClock(100.0)
@@ -134,6 +136,7 @@ class World:
         self.told: dict[str, Status] = {}
         self._make = make
         self._pick_gpus = pick_gpus
+        self._allocatable = allocatable
         self._valid = False
         self._ends_when_running: dict[str, int] = {}
         self._ids = 0
@@ -272,6 +275,7 @@ class World:
             name="node-1",
             address="192.0.2.1",
             pick_gpus=self._pick_gpus,
+            allocatable=lambda: self._allocatable,
         )
 
     def _progress(self, attempt: str, text: str) -> None:

@@ -436,6 +436,20 @@ def test_gpus_that_become_free_are_waited_for() -> None:
     assert world.running() == {second}
 
 
+def test_room_that_becomes_free_is_waited_for_but_nothing_is_refused_for_want_of_it() -> None:
+    big = Specification(name="big", runtime="docker", resources=Resources(memory=600))
+    world = World(allocatable=Resources(memory=1_000))
+    first, second = deploy(world, big, big)
+    assert world.running() == {first, second}, "the parent counts: the node does not know better"
+    del world.desired[first]
+    third = world.want(big)
+    world.assign()
+    world.tick()
+    assert world.told[third].reason == "waits for the room of an instance that is being stopped"
+    world.settle()
+    assert world.running() == {second, third}
+
+
 def test_progress_is_told_but_not_every_line(world: World) -> None:
     web = world.want(WEB)
     world.assign()

@@ -75,13 +75,13 @@ def parse_address(text: str, default_port: int) -> Address:
 class HttpClient:
     """Requests to one address, each on a connection of its own; may be used from several threads.
 
-    ca_file: certificates to trust with https, instead of the system's.
+    ca_file: certificates to trust with https, instead of the system's. Raises InvalidInput when it holds none.
     """
 
     def __init__(self, address: Address, *, timeout: float = TIMEOUT, ca_file: str | None = None) -> None:
         self.address = address
         self._timeout = timeout
-        self._tls = ssl.create_default_context(cafile=ca_file) if address.scheme == "https" else None
+        self._tls = _trusting(ca_file) if address.scheme == "https" else None
 
     @overload
     def request(self, method: str, path: str, body: Any = None, *, bearer: str = "") -> Any: ...
@@ -193,6 +193,13 @@ class HttpClient:
 class _Failure(msgspec.Struct):
     message: str
     field: str = ""
+
+
+def _trusting(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise InvalidInput("ca_file", f"{ca_file} holds no certificates: {error.strerror}") from None
 
 
 def _read(answer: http.client.HTTPResponse, wire: socket.socket, deadline: float) -> bytes:

@@ -62,6 +62,7 @@ def test_every_key_has_its_own_purpose_child_and_generation() -> None:
         secret.broker_password("a", 1),
         secret.broker_password("a", 2),
         secret.parent_broker_password(),
+        secret.operator_token(),
         MasterSecret(b"l" * 32).link_key("a", 1).hex(),
     ]
     assert len(set(derived)) == len(derived)

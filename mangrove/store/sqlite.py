@@ -34,14 +34,12 @@ class SqliteStore:
         self._path = path.resolve()
         self._lock_file = lock(self._path)
         try:
-            self._writer = open_writer(self._path)
+            self._writer, self._id, revision = open_writer(self._path)
         except BaseException:
             os.close(self._lock_file)
             raise
         self._writing = threading.Lock()
         self._readers = Readers(self._path)
-        self._id: str
-        self._id, revision = self._writer.execute("SELECT id, revision FROM store").fetchone()
         self._feed = Feed(revision)
 
     @property

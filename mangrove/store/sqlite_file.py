@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mangrove.base.errors import CorruptFile
 from mangrove.base.files import private_folder, sync_folder
-from mangrove.base.ids import new_id
+from mangrove.base.ids import is_id, new_id
 from mangrove.store.interface import INDEXES, StoreUnavailable
 
 #: "MGRV" in the database's header, so that another program's database is never taken for a store.
@@ -53,8 +53,8 @@ def lock(path: Path) -> int:
     return descriptor
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
-    """The one connection that writes, to a store that is there, sound and of this version, made when there was none.
+def open_writer(path: Path) -> tuple[sqlite3.Connection, str, int]:
+    """The one connection that writes, the store's id and its revision; a store is made when there was none.
 
     Raises CorruptFile when the file is damaged or no store, StoreUnavailable when it is from a newer version or cannot
     be opened now. In both cases it is left as it was. Call with the lock held.
@@ -73,10 +73,11 @@ def open_writer(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")  # a commit has reached the disk when it returns
             connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
             _migrate(connection)
+            id, revision = _identity(connection)
         except BaseException:
             connection.close()
             raise
-    return connection
+    return connection, id, revision
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -94,7 +95,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what SQLite and the system say into StoreUnavailable."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         if _means_damage(error):
             raise StoreUnavailable(f"{path} is damaged ({error}); stop, and {_WAY_OUT}") from error
         raise StoreUnavailable(f"{path}: {error}; nothing was written, it may work again later") from error
@@ -146,7 +147,9 @@ def _check(path: Path) -> None:
                     f"{len(MIGRATIONS)}); install that version again"
                 )
             problem = _pragma(connection, "quick_check(1)")
-    except sqlite3.Error as error:
+            if problem == "ok" and not is_id(_identity(connection)[0]):
+                problem = "its id is gone"
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         if not _means_damage(error):
             raise
         problem = str(error)
@@ -154,9 +157,17 @@ def _check(path: Path) -> None:
         raise CorruptFile(f"{path} is damaged ({' '.join(problem.split())}); {_WAY_OUT}")
 
 
-def _means_damage(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest says where it was found
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+def _means_damage(error: sqlite3.Error | UnicodeDecodeError) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # raised by Python: what was read, or SQLite's message that quotes it, is no text
+        return isinstance(error, UnicodeDecodeError) or str(error).startswith("Could not decode")
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the other bits say where it was met
+
+
+def _identity(connection: sqlite3.Connection) -> tuple[str, int]:
+    """The store's id and its revision."""
+    id, revision = connection.execute("SELECT id, revision FROM store").fetchone() or ("", 0)
+    return id, revision
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> Any:

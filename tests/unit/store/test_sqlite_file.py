@@ -119,11 +119,21 @@ def foreign(path: Path) -> None:
         connection.commit()
 
 
+def unreadable(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE documents", b"CREATE T\xd6BLE documents"))
+
+
+def nameless(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM store")
+        connection.commit()
+
+
 def log_without_file(path: Path) -> None:
     path.rename(path.with_name("store.db-wal"))
 
 
-DAMAGES = [garbage, emptied, truncated, zeroed, foreign, log_without_file]
+DAMAGES = [garbage, emptied, truncated, zeroed, foreign, unreadable, nameless, log_without_file]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -163,6 +173,26 @@ def test_damage_met_while_running_is_said(path: Path) -> None:
         zeroed(path)
         with pytest.raises(StoreUnavailable, match="is damaged"):
             store.load("services")
+
+
+def test_a_document_that_is_no_text_is_said(path: Path) -> None:
+    fill(path)
+    path.write_bytes(path.read_bytes().replace(b"x" * 100, b"\xff" * 100))
+    with closing(SqliteStore(path)) as store, pytest.raises(StoreUnavailable, match="is damaged"):
+        store.load("services")
+
+
+def test_a_refused_file_is_not_kept_locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("no")
+
+    id = fill(path)
+    for name in ("_check", "_connect", "_migrate", "_identity"):
+        with monkeypatch.context() as broken:
+            broken.setattr(sqlite_file, name, fail)
+            with pytest.raises(StoreUnavailable, match="no; nothing was written"):
+                SqliteStore(path)
+    assert fill(path) == id
 
 
 def test_a_document_that_is_no_json_is_said(path: Path) -> None:

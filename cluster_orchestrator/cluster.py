@@ -18,7 +18,7 @@ from mangrove.link.parent import Settings
 from mangrove.link.sync import Source
 from mangrove.link.transports.interface import Broker, ChildTransport, ParentTransport, TransportEvent
 from mangrove.model.attempt import Status, Usage
-from mangrove.model.child import Capacity, Position
+from mangrove.model.child import Capacity, NodeView, Position
 from mangrove.model.documents import Identity
 from mangrove.model.phases import Phase
 from mangrove.reconcile.projection import slot_status
@@ -62,6 +62,7 @@ class Cluster:
         self._summed = (-1, 0.0)  # (state of the fleet, when) of `_capacity`
         self._capacity = Capacity(nodes=0)
         self._measured = 0.0
+        self._views: dict[str, NodeView] = {}
         self.parent = Parent(
             store,
             clock,
@@ -109,6 +110,10 @@ class Cluster:
         self._measure()
         self.role.speak()
 
+    def nodes(self) -> list[NodeView]:
+        """All nodes as the root is told of them. May be called from any thread."""
+        return list(self._views.values())
+
     def next_wake(self) -> float:
         """When `work` wants to be called at the latest (`Clock.now` seconds)."""
         wake = min(self.role.next_wake(), self.parent.next_wake(), self._measured + self.role.link.usage_period)
@@ -155,6 +160,7 @@ class Cluster:
             measured = parent.usage.get(id)
             views[id] = node_view(row, parent.children[id], measured[-1] if measured else Usage())
         self._nodes.change(views, self._nodes.ids - views.keys())
+        self._views = views
 
     def _measure(self) -> None:
         """Pass on what was measured, under the root's own names, once a period."""

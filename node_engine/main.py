@@ -1,0 +1,79 @@
+"""The program `mangrove-node`: the engine on a device. Loads nothing that it does not need there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from mangrove import __version__
+from mangrove.base.clock import SystemClock
+from mangrove.base.errors import MangroveError
+from mangrove.base.log import set_up_logging
+from node_engine.joining import join_cluster, membership_in
+from node_engine.shell import Shell
+from node_engine.state import StateFolder
+
+#: Where a node engine keeps everything unless told otherwise.
+DATA = "/var/lib/mangrove/node"
+
+
+def main() -> None:
+    """Run the node engine until it is told to end."""
+    sys.exit(run_guarded(sys.argv[1:]))
+
+
+def run_guarded(arguments: Sequence[str]) -> int:
+    """The exit status. What a person can mend is told in one sentence, without a traceback."""
+    try:
+        run(arguments)
+    except (MangroveError, OSError) as error:
+        print(f"mangrove-node: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The program's options."""
+    parser = argparse.ArgumentParser(prog="mangrove-node", description="Run a Mangrove node engine.")
+    parser.add_argument("--data-dir", type=Path, default=Path(DATA), help="where it keeps everything (%(default)s)")
+    parser.add_argument("--cluster", default="", metavar="ADDRESS", help="where to join: host or host:port")
+    parser.add_argument("--token", default="", help="join token, made on the cluster by `mangrove node token`")
+    parser.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
+    parser.add_argument("--address", default="", help="its own address, for others (found out when left away)")
+    parser.add_argument("--runtimes", default="", help="which to use, as `docker,process` (those that are there)")
+    parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="for placement; repeatable")
+    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    parser.add_argument("--log-json", action="store_true", help="log one JSON object a line")
+    return parser.parse_args(arguments)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Join if need be, run, and end without touching what runs. Raises MangroveError, OSError."""
+    options = parse(arguments)
+    set_up_logging("node", options.log_level, json_lines=options.log_json)
+    os.umask(0o077)
+    with ExitStack() as ending:
+        clock = SystemClock()
+        state = StateFolder(options.data_dir)
+        ending.callback(state.close)
+        known = membership_in(state)
+        joined = known.reply if known is not None else None
+        if joined is None:
+            joined = join_cluster(state, options.cluster, options.token, options.name)
+        shell = Shell(options, state, joined, clock)
+        ending.callback(shell.stop)
+        shell.start()
+        print(f"mangrove-node {__version__} ({joined.name}) runs: {', '.join(shell.runtimes)}", flush=True)
+        asked = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: asked.set())
+        asked.wait()

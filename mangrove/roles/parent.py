@@ -363,9 +363,9 @@ class Parent:
         nodes: Mapping[str, NodeView] = self.link.peers[event.child].nodes.entries
         for id in event.applied.changed:
             document = {"cluster": event.child, **msgspec.to_builtins(nodes[id])}
-            self._ledger.write(Put(documents.NODES, f"{event.child}.{id}", document))
+            self._ledger.write(Put(documents.NODES, f"{event.child}/{id}", document))
         for id in event.applied.removed:
-            self._ledger.write(Delete(documents.NODES, f"{event.child}.{id}"))
+            self._ledger.write(Delete(documents.NODES, f"{event.child}/{id}"))
 
     def _measured(self, event: link.Measured) -> None:
         listed = self.link.peers[event.child].status.entries

@@ -38,8 +38,8 @@ class Group:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Each folder once (version 1 often mounts cpu and cpuacct together)."""
-        return tuple(dict.fromkeys((self.cpu, self.cpuacct, self.memory)))
+        """Each once: version 1 often mounts cpu and cpuacct together. First the one in which members are looked for."""
+        return tuple(dict.fromkeys((self.memory, self.cpu, self.cpuacct)))
 
     @property
     def doors(self) -> tuple[Path, ...]:

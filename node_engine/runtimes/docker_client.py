@@ -1,17 +1,18 @@
 """The connection to the Docker engine: made when first needed, and its errors in words.
 
-The Docker SDK is loaded with the first call, so that a node that has no Docker does not carry it in memory.
+The Docker SDK is loaded when an engine is there, so that a node without one does not carry it in memory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from node_engine.runtimes.docker_words import away, fault_of
+from node_engine.runtimes.docker_words import away, closed_to_us, fault_of
 from node_engine.runtimes.interface import RuntimeFault
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class DockerClient:
 
         Raises NotThere, Taken, or RuntimeFault for whatever else the engine or the way to it has to complain about.
         """
+        if self._api is None:
+            self._knock()
         try:
             from docker.errors import APIError, DockerException
             from urllib3.exceptions import HTTPError
@@ -77,6 +80,20 @@ class DockerClient:
             if self._api is not None:
                 self._api.close()
                 self._api = None
+
+    def _knock(self) -> None:
+        """Raise RuntimeFault when the engine's socket is not there, or not for us."""
+        kind, _, path = self.address.partition("://")
+        if kind != "unix":
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_ASK)
+            try:
+                probe.connect(path)
+            except PermissionError:
+                raise RuntimeFault(closed_to_us(path)) from None
+            except OSError:
+                raise RuntimeFault(away(self.address)) from None
 
     def _connection(self) -> docker.APIClient:
         import docker

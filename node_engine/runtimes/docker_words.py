@@ -54,5 +54,10 @@ def away(address: str) -> str:
     """That the engine at `address` does not answer, and what to do."""
     return (
         f"the Docker engine does not answer at {address}: start it (systemctl start docker), "
-        "let this user use it (group docker), or set DOCKER_HOST"
+        "or say where it is (DOCKER_HOST)"
     )
+
+
+def closed_to_us(path: str) -> str:
+    """That we may not use the engine's socket at `path`, and what to do."""
+    return f"no permission to use Docker's socket {path}: run as root, or as a member of the group docker"

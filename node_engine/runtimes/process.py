@@ -327,11 +327,16 @@ class ProcessRuntime:
         """Send SIGTERM to all that belongs to it, and wait until all is gone or `deadline` has come."""
         held.stopping = True
         try:
-            for pid in self._members(held):
-                processes.send(pid, signal.SIGTERM)
-            while self._observe(held).state == "running" and self._clock.now() < deadline:
-                time.sleep(_LOOK)
-            while self._clock.now() < deadline and self._members(held):
+            asked: set[int] = set()
+            while members := self._members(held):
+                # Those who were born meanwhile are asked too.
+                for pid in set(members) - asked:
+                    processes.send(pid, signal.SIGTERM)
+                asked.update(members)
+                while self._clock.now() < deadline and self._observe(held).state == "running":
+                    time.sleep(_LOOK)
+                if self._clock.now() >= deadline:
+                    break
                 time.sleep(_LOOK)
         finally:
             held.stopping = False

@@ -1,0 +1,144 @@
+"""The program `mangrove-cluster`."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import msgspec
+from flask import Flask
+
+from cluster_orchestrator import local
+from cluster_orchestrator.cluster import Cluster
+from cluster_orchestrator.joining import identity_in, join_root
+from mangrove import __version__
+from mangrove.base.errors import InvalidInput, MangroveError
+from mangrove.base.ids import new_id
+from mangrove.base.machine import boot_id
+from mangrove.identity.join import Parent as Welcoming
+from mangrove.identity.messages import JoinReply
+from mangrove.link.child import ChildIdentity
+from mangrove.link.messages import PROTOCOL, Call, Reply
+from mangrove.link.transports.interface import Broker
+from mangrove.link.transports.mqtt import MqttChildTransport
+from mangrove.model.child import Position
+from mangrove.model.documents import META
+from mangrove.roles.http_server import serve
+from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded, wait_for_signal
+from mangrove.roles.web import common_routes, install_error_handlers
+from mangrove.store.interface import Put, Store
+
+
+def main() -> None:
+    """Run the cluster until it is told to end."""
+    sys.exit(guarded("cluster", run))
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Start everything in order, serve, and stop it in reverse. Raises MangroveError, OSError."""
+    parser = common_arguments("cluster", port=10100, mqtt_port=10101, data="/var/lib/mangrove/cluster")
+    parser.add_argument("--root", default="", metavar="ADDRESS", help="where to join: host or host:port of the root")
+    parser.add_argument("--token", default="", help="join token, made on the root by `mangrove cluster token`")
+    parser.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
+    parser.add_argument("--location", default="", metavar="LAT,LON[,METRES]", help="where it stands")
+    options = parser.parse_args(arguments)
+    begin_logging("cluster", options)
+    position = position_of(options.location)
+    base = Base(options, "cluster.db")
+    with ExitStack() as ending:
+        ending.callback(base.close)
+        joined = identity_in(base.data) or join_root(base.data, options.root, options.token, options.name)
+        up = MqttChildTransport(joined.parent, joined.child, lambda event: deliver_up(event))
+        down = base.transport(lambda event: deliver_down(event))
+        cluster = Cluster(
+            child_identity(joined, raise_incarnation(base.store)),
+            [Broker(access.url, access.username, access.password) for access in joined.brokers],
+            base.store,
+            up,
+            down,
+            base.clock,
+            id=base.id,
+            root_store=joined.store,
+            settings=base.settings,
+            key_of=base.key_of,
+            new_id=new_id,
+            rng=base.rng,
+            position=position,
+            answer=lambda call: answer(base, call),
+        )
+        running = Running(base, cluster, cluster.parent, "cluster")
+        deliver_up, deliver_down = running.deliver(cluster.handle_up), running.deliver(cluster.handle_down)
+        app = Flask("cluster_orchestrator", static_folder=None)
+        install_error_handlers(app)
+        app.register_blueprint(
+            common_routes(
+                base.store,
+                base.clock,
+                base.secret,
+                Welcoming(joined.name, "node", (PROTOCOL,), base.broker_urls, options.lease),
+                reasons_not_ready=running.reasons_not_ready,
+                on_joined=base.refresh_accounts,
+                on_left=lambda identity: base.refresh_accounts(),
+            )
+        )
+        operator = local.keep_operator_token(base.data, base.secret)
+        app.register_blueprint(
+            local.routes(base.store, base.clock, operator, cluster_id=joined.child, nodes=cluster.nodes)
+        )
+        running.start()
+        ending.callback(running.stop)
+        ending.callback(up.close)
+        down.open()
+        ending.callback(down.close)
+        server = serve(app, options.host, options.port, threads=4)
+        ending.callback(server.stop)
+        print(f"mangrove-cluster {__version__} ({joined.name}) listens on {options.host}:{server.port}", flush=True)
+        wait_for_signal()
+
+
+def raise_incarnation(store: Store) -> int:
+    """Count this start, durably, before anything is said to the root."""
+    stored = store.get(META, "incarnation")
+    incarnation = 1 if stored is None else int(stored.document["count"]) + 1
+    store.apply([Put(META, "incarnation", {"count": incarnation})])
+    return incarnation
+
+
+def child_identity(joined: JoinReply, incarnation: int) -> ChildIdentity:
+    """Who this cluster is to the root."""
+    return ChildIdentity(
+        joined.parent,
+        joined.child,
+        bytes.fromhex(joined.link_key),
+        joined.name,
+        __version__,
+        incarnation,
+        boot_id(),
+    )
+
+
+def answer(base: Base, call: Call) -> Reply:
+    """What the root may ask of a cluster."""
+    if call.method != "node_token":
+        return Reply(call.id, error=f"unknown method {call.method[:40]}")
+    try:
+        wanted = msgspec.convert(call.params, local.TokenRequest)
+        return Reply(call.id, local.issue_node_token(base.store, base.clock, wanted))
+    except (MangroveError, msgspec.ValidationError) as error:
+        return Reply(call.id, error=str(error))
+
+
+def position_of(text: str) -> Position | None:
+    """`48.1,11.5` or `48.1,11.5,100` as a position. Raises InvalidInput."""
+    if not text:
+        return None
+    try:
+        latitude, longitude, *radius = (float(part) for part in text.split(","))
+        position = Position(latitude, longitude, *radius)
+    except (ValueError, TypeError):
+        raise InvalidInput("--location", f"{text!r} is not LATITUDE,LONGITUDE or LATITUDE,LONGITUDE,METRES") from None
+    if not (-90 <= position.latitude <= 90 and -180 <= position.longitude <= 180 and 0 <= position.radius < 5e7):
+        raise InvalidInput("--location", f"{text!r} is not on Earth: latitude -90 to 90, longitude -180 to 180")
+    return position

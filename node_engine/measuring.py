@@ -1,0 +1,104 @@
+"""The thread that measures: node and instances for the parent, capacity for the engine."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from mangrove.base.clock import Clock
+from mangrove.model.attempt import Usage
+from mangrove.model.child import Capacity
+from mangrove.model.resources import Resources
+from node_engine.runtimes.interface import Runtime, RuntimeFault
+from node_engine.telemetry import Telemetry
+from node_engine.telemetry.dead_band import DeadBand
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at what the node has: memory and cores do not change, runtimes come and go.
+_CAPACITY_PERIOD = 15.0
+
+
+class Measuring:
+    """Measures every `period()` seconds.
+
+    running: attempts that run, by runtime. tell: called after each measurement with what is worth telling of it.
+    """
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        runtimes: Mapping[str, Runtime],
+        clock: Clock,
+        *,
+        labels: dict[str, str],
+        running: Callable[[], Mapping[str, Sequence[str]]],
+        period: Callable[[], float],
+        tell: Callable[[dict[str, Usage]], None],
+        on_capacity: Callable[[], None],
+    ) -> None:
+        self._telemetry = telemetry
+        self._runtimes = runtimes
+        self._clock = clock
+        self._labels = labels
+        self._running = running
+        self._period = period
+        self._tell = tell
+        self._on_capacity = on_capacity
+        self._band = DeadBand()
+        self._looked = clock.now()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="measuring", daemon=True)
+        self.usage: dict[str, Usage] = {}
+        self.capacity = self._look()
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is being measured just now is given up."""
+        self._stopping.set()
+        self._thread.join(5.0)
+
+    def pick_gpus(self, asked: Resources, taken: frozenset[str]) -> tuple[str, ...]:
+        """See admission.PickGpus."""
+        return self._telemetry.pick_gpus(asked, taken)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._period()):
+            try:
+                self._measure()
+            except Exception:
+                log.exception("measuring failed; it is tried again")
+
+    def _measure(self) -> None:
+        usage = {"": self._telemetry.usage()}
+        for name, attempts in self._running().items():
+            try:
+                usage.update(self._runtimes[name].usage(attempts))
+            except RuntimeFault as fault:
+                log.debug("%s cannot be measured: %s", name, fault)
+        self.usage = usage
+        self._tell(self._band.worth_telling(usage))
+        now = self._clock.now()
+        if now - self._looked >= _CAPACITY_PERIOD:
+            self._looked = now
+            capacity = self._look()
+            if capacity != self.capacity:
+                self.capacity = capacity
+                self._on_capacity()
+
+    def _look(self) -> Capacity:
+        """What the node can allocate now, and by which runtimes."""
+        there = []
+        for name, runtime in self._runtimes.items():
+            problem = runtime.available()
+            if problem:
+                log.warning("runtime %s cannot be used: %s", name, problem)
+            else:
+                there.append(name)
+        return msgspec.structs.replace(self._telemetry.capacity(), runtimes=tuple(sorted(there)), labels=self._labels)

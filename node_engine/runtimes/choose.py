@@ -1,0 +1,48 @@
+"""Which runtimes a node has."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from mangrove.base.errors import InvalidInput
+from node_engine.runtimes.interface import Runtime
+from node_engine.runtimes.process import ProcessRuntime
+
+#: Where a Docker engine listens unless told otherwise.
+_DOCKER_SOCKET = Path("/var/run/docker.sock")
+
+KINDS = ("docker", "process", "simulated")
+
+
+def choose_runtimes(wanted: str, folder: Path, installation: str, node: str) -> dict[str, Runtime]:
+    """Runtimes by name. wanted: `docker,process`, or empty for those that this machine has. folder: for processes.
+
+    A Docker engine that is there but does not answer is kept: it may come back. Raises InvalidInput.
+    """
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    for name in names:
+        if name not in KINDS:
+            raise InvalidInput("--runtimes", f"{name!r} is not one of {', '.join(KINDS)}")
+    if not names:
+        names = ["docker", "process"] if _docker_is_there() else ["process"]
+    return {name: _make(name, folder, installation, node) for name in dict.fromkeys(names)}
+
+
+def _docker_is_there() -> bool:
+    return importlib.util.find_spec("docker") is not None and (
+        _DOCKER_SOCKET.exists() or bool(os.environ.get("DOCKER_HOST"))
+    )
+
+
+def _make(name: str, folder: Path, installation: str, node: str) -> Runtime:
+    if name == "docker":
+        from node_engine.runtimes.docker import DockerRuntime  # 15 MB that a node without Docker does not pay for
+
+        return DockerRuntime(installation, node)
+    if name == "simulated":
+        from node_engine.runtimes.simulated import SimulatedRuntime
+
+        return SimulatedRuntime()
+    return ProcessRuntime(folder, installation, node)

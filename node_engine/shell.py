@@ -1,0 +1,148 @@
+"""The node's core with its threads: a loop, workers for operations, a thread that measures, and the transport's own."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+from functools import partial
+from urllib.parse import urlsplit
+
+from mangrove import __version__
+from mangrove.base.clock import Clock
+from mangrove.base.errors import InvalidInput
+from mangrove.base.ids import new_id
+from mangrove.base.machine import address_towards
+from mangrove.identity.messages import JoinReply
+from mangrove.link.child import ChildIdentity
+from mangrove.link.transports.interface import Broker, TransportEvent
+from mangrove.link.transports.mqtt import MqttChildTransport
+from mangrove.model.attempt import Usage
+from mangrove.roles.loop import Loop
+from node_engine.measuring import Measuring
+from node_engine.node import Node
+from node_engine.operations import Operation, Result
+from node_engine.runtimes.choose import choose_runtimes
+from node_engine.state import StateFolder
+from node_engine.status import NodeStatus, write_status
+from node_engine.telemetry import Telemetry
+from node_engine.workers import Workers
+
+log = logging.getLogger(__name__)
+
+
+class Shell:
+    """A running node engine. options: those of the program. joined: what the cluster answered when the node joined."""
+
+    def __init__(self, options: argparse.Namespace, state: StateFolder, joined: JoinReply, clock: Clock) -> None:
+        self._state = state
+        self._joined = joined
+        self._clock = clock
+        self._folder = state.path
+        self.runtimes = choose_runtimes(options.runtimes, self._folder / "instances", state.installation, joined.child)
+        self._workers = Workers(self.runtimes, self._finished, self._progress)
+        self._measuring = Measuring(
+            Telemetry(self._folder, clock=clock),
+            self.runtimes,
+            clock,
+            labels=labels_of(options.label),
+            running=lambda: self.node.engine.running_workloads(),
+            period=lambda: self.node.role.link.usage_period,
+            tell=self._measured,
+            on_capacity=self._wake,
+        )
+        self._transport = MqttChildTransport(joined.parent, joined.child, self._received)
+        brokers = [Broker(access.url, access.username, access.password) for access in joined.brokers]
+        self.node = Node(
+            ChildIdentity(
+                joined.parent,
+                joined.child,
+                bytes.fromhex(joined.link_key),
+                joined.name,
+                __version__,
+                state.raise_incarnation(),
+                state.boot,
+            ),
+            brokers,
+            state,
+            self.runtimes,
+            self._transport,
+            clock,
+            cluster_store=joined.store,
+            address=options.address or address_towards(urlsplit(brokers[0].url).hostname or ""),
+            new_id=new_id,
+            rng=random.Random(),
+            capacity=lambda: self._measuring.capacity,
+            run=self._workers.submit,
+            pick_gpus=self._measuring.pick_gpus,
+        )
+        self._loop = Loop(self.node, clock, "engine")
+
+    def start(self) -> None:
+        """Begin; what was assigned before is taken up at once, with or without the cluster."""
+        for problem in self._state.problems:
+            log.error("%s", problem)
+        for name, runtime in self.runtimes.items():
+            runtime.watch(partial(self._changed, name))
+        self._loop.start()
+        self._measuring.start()
+
+    def stop(self) -> None:
+        """End. Instances go on running."""
+        self._measuring.stop()
+        self._loop.stop()
+        self._transport.close()
+        self._workers.close()
+        for runtime in self.runtimes.values():
+            runtime.close()
+
+    # Called from other threads: they only put something on the loop's queue.
+
+    def _received(self, event: TransportEvent) -> None:
+        self._loop.post(lambda: self.node.handle(event))
+
+    def _finished(self, operation: Operation, result: Result) -> None:
+        self._loop.post(lambda: self.node.finished(operation, result))
+
+    def _progress(self, attempt: str, text: str) -> None:
+        self._loop.post(lambda: self.node.engine.progress(attempt, text, self._clock.now()))
+
+    def _changed(self, runtime: str) -> None:
+        self._loop.post(lambda: self.node.engine.poke(runtime, self._clock.now()))
+
+    def _wake(self) -> None:
+        self._loop.post(lambda: None)
+
+    def _measured(self, news: dict[str, Usage]) -> None:
+        self._loop.post(lambda: self._tell(news))
+
+    def _tell(self, news: dict[str, Usage]) -> None:
+        if news:
+            self.node.measured(news)
+        link = self.node.role.link
+        write_status(
+            self._folder,
+            NodeStatus(
+                self._clock.wall(),
+                self._joined.name,
+                self._joined.child,
+                self._joined.parent_name,
+                link.state,
+                link.turned_away,
+                self.node.engine.trouble or self.node.role.trouble,
+                self._measuring.capacity,
+                self._measuring.usage,
+                list(self.node.engine.statuses().values()),
+            ),
+        )
+
+
+def labels_of(texts: list[str]) -> dict[str, str]:
+    """`KEY=VALUE` each. Raises InvalidInput."""
+    labels = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals or len(text) > 200:
+            raise InvalidInput("--label", f"{text[:80]!r} is not KEY=VALUE of at most 200 characters")
+        labels[key] = value
+    return labels

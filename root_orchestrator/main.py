@@ -1,0 +1,90 @@
+"""The program `mangrove-root`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from mangrove import __version__
+from mangrove.base.ids import new_id
+from mangrove.identity.join import Parent as Welcoming
+from mangrove.link.messages import PROTOCOL
+from mangrove.roles.http_server import serve
+from mangrove.roles.parent import Parent
+from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded, wait_for_signal
+from mangrove.roles.web import common_routes
+from root_orchestrator.api.app import create_app
+from root_orchestrator.auth.keys import load_or_create_key
+from root_orchestrator.auth.users import ensure_admin
+from root_orchestrator.live import LiveFleet
+
+#: Figures kept of each instance and cluster: what Oakestra's clients draw as history.
+_USAGE_KEPT = 100
+
+
+def main() -> None:
+    """Run the root until it is told to end."""
+    sys.exit(guarded("root", run))
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Start everything in order, serve, and stop it in reverse. Raises MangroveError, OSError."""
+    parser = common_arguments("root", port=10000, mqtt_port=10001, data="/var/lib/mangrove/root")
+    parser.add_argument(
+        "--allow-default-admin",
+        action="store_true",
+        help="let Admin log in with Oakestra's default password Admin: for trying things out only",
+    )
+    parser.add_argument("--cors", action="append", default=[], metavar="ORIGIN", help="a web page that may call it")
+    options = parser.parse_args(arguments)
+    begin_logging("root", options)
+    base = Base(options, "root.db")
+    with ExitStack() as ending:
+        ending.callback(base.close)
+        password = ensure_admin(base.store, base.clock, allow_default=options.allow_default_admin)
+        if password is not None and not options.allow_default_admin:
+            print(f"First start: user Admin, password {password} (shown only once)", flush=True)
+        transport = base.transport(lambda event: deliver(event))
+        parent = Parent(
+            base.store,
+            base.clock,
+            transport,
+            id=base.id,
+            noun="cluster",
+            settings=base.settings,
+            key_of=base.key_of,
+            holder=base.store.id,
+            new_id=new_id,
+            rng=base.rng,
+            usage_kept=_USAGE_KEPT,
+        )
+        running = Running(base, parent, parent, "controller")
+        deliver = running.deliver(parent.handle)
+        welcoming = Welcoming("root", "cluster", (PROTOCOL,), base.broker_urls, options.lease)
+        routes = common_routes(
+            base.store,
+            base.clock,
+            base.secret,
+            welcoming,
+            reasons_not_ready=running.reasons_not_ready,
+            on_joined=base.refresh_accounts,
+            on_left=lambda identity: base.refresh_accounts(),
+        )
+        app = create_app(
+            base.store,
+            base.clock,
+            load_or_create_key(base.data / "secrets"),
+            fleet=LiveFleet(parent, running.loop, base.clock),
+            allow_default_admin=options.allow_default_admin,
+            cors_origins=options.cors,
+            open_blueprints=[routes],
+        )
+        running.start()
+        ending.callback(running.stop)
+        transport.open()
+        ending.callback(transport.close)
+        server = serve(app, options.host, options.port)
+        ending.callback(server.stop)
+        print(f"mangrove-root {__version__} listens on {options.host}:{server.port}", flush=True)
+        wait_for_signal()

@@ -1,0 +1,231 @@
+"""What a parent knows of its children: who they are, what they said, and whether they are heard.
+
+The one writer of `children`, `observed` and `nodes`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from mangrove.base.clock import Clock
+from mangrove.link import parent as link
+from mangrove.link.messages import NODES, Hello
+from mangrove.link.parent import ParentLink
+from mangrove.model import documents
+from mangrove.model.attempt import Usage
+from mangrove.model.child import NodeView
+from mangrove.model.documents import Child, Identity, Observed
+from mangrove.placement.fleet import Fleet
+from mangrove.roles.journal import Journal
+from mangrove.roles.ledger import Ledger
+from mangrove.roles.terms import Terms
+from mangrove.store.interface import Delete, Put, Store
+
+
+class Children:
+    """The children of one parent.
+
+    key_of: the link key of a child with this identity. on_attempt: called when there is news of an attempt; answers
+    whether the attempt is known. on_child: called when a child fell silent, was heard again, or was revoked.
+    on_confirmed: called when it has applied a newer assignment. usage_kept: figures kept of each attempt and child.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        ledger: Ledger,
+        journal: Journal,
+        terms: Terms,
+        clock: Clock,
+        *,
+        key_of: Callable[[Identity], bytes],
+        on_attempt: Callable[[str], bool],
+        on_child: Callable[[str], None],
+        on_confirmed: Callable[[str], None],
+        usage_kept: int,
+    ) -> None:
+        self.known: dict[str, Child] = {}
+        self.identities: dict[str, Identity] = {}
+        self.observed: dict[str, Observed] = {}
+        self.usage: dict[str, deque[Usage]] = {}  # by attempt or child, oldest first
+        self._fleet = fleet
+        self._ledger = ledger
+        self._journal = journal
+        self._terms = terms
+        self._clock = clock
+        self._key_of = key_of
+        self._on_attempt = on_attempt
+        self._on_child = on_child
+        self._on_confirmed = on_confirmed
+        self._usage_kept = usage_kept
+        self._link: ParentLink
+
+    def load(self, store: Store, link: ParentLink) -> None:
+        """Begin with what the store has."""
+        self._link = link
+        for stored in store.load(documents.CHILDREN):
+            self.known[stored.id] = msgspec.convert(stored.document, Child)
+        for stored in store.load(documents.OBSERVED):
+            self.observed[stored.id] = msgspec.convert(stored.document, Observed)
+        for stored in store.load(documents.IDENTITIES):
+            self.identified(msgspec.convert(stored.document, Identity))
+
+    # -- what others ask
+
+    def link_key(self, child: str) -> bytes | None:
+        """The key of a child that may speak."""
+        identity = self.identities.get(child)
+        return None if identity is None or identity.revoked else self._key_of(identity)
+
+    def reason_to_refuse(self, child: str, hello: Hello) -> str:
+        """Whether this is an old message, a restored disk, a clone, or a child of a future that the store forgot."""
+        if not self._terms.may_have_said(hello.term, hello.revision):
+            return (
+                f"this child was told things in term {hello.term} that this parent's store does not know: the store is "
+                "an old copy; bring back the newest one, or let the child join anew"
+            )
+        known = self.known.get(child)
+        if known is None:
+            return ""
+        said = f"this device says start {hello.incarnation}, and start {known.incarnation} was seen"
+        if hello.incarnation < known.incarnation:
+            return f"{said}: its disk was set back, or another device has the same identity; let one of them join anew"
+        if hello.incarnation == known.incarnation and hello.boot != known.boot:
+            return f"{said} on another boot: two devices have the same identity; let one of them join anew"
+        if hello.incarnation == known.incarnation and hello.connect <= known.connect:
+            return "an old hello came again"
+        return ""
+
+    def silent_for(self, child: str) -> float | None:
+        """Seconds since the last word of a child that counts as silent; None for one that does not."""
+        peer = self._link.peers.get(child)
+        if peer is None:
+            return float("inf")
+        return self._clock.now() - peer.heard if peer.silent else None
+
+    def name(self, child: str) -> str:
+        """What people call a child."""
+        identity = self.identities.get(child)
+        return identity.name if identity is not None else child
+
+    # -- what happened
+
+    def identified(self, identity: Identity) -> None:
+        """A child has joined, or was revoked."""
+        id = identity.id
+        self.identities[id] = identity
+        if identity.revoked:
+            self._revoked(id)
+            return
+        row = self._fleet.add(id, identity.name)
+        child = self.known.get(id)
+        if child is None:
+            self._write(Child(id, identity.name, "joined"))
+        elif not row.revision:
+            self._fleet.update(id, child.capacity)
+        self._link.expect(id, self._clock.now())
+
+    def _revoked(self, id: str) -> None:
+        self._link.forget(id)
+        self._fleet.remove(id)
+        self.usage.pop(id, None)
+        if self.known.pop(id, None) is not None:
+            self._ledger.write(Delete(documents.CHILDREN, id))
+        for attempt in [attempt for attempt, seen in self.observed.items() if seen.child == id]:
+            self._unobserve(attempt)
+        self._on_child(id)
+
+    def hear(self) -> None:
+        """Take in what the link has learnt."""
+        events, self._link.events = self._link.events, []
+        for event in events:
+            self._hear(event)
+
+    def _hear(self, event: link.Event) -> None:
+        child = event.child
+        if isinstance(event, link.Reported):
+            if event.channel == NODES:
+                self._nodes_reported(event)
+            else:
+                self._statuses_reported(event)
+        elif isinstance(event, link.Measured):
+            self._measured(event)
+        elif isinstance(event, link.Confirmed):
+            self._on_confirmed(child)
+        elif isinstance(event, link.CapacityChanged):
+            self._fleet.update(child, event.capacity)
+            self._change(child, capacity=event.capacity)
+        elif isinstance(event, link.Greeted):
+            self._greeted(child, event.hello)
+        elif isinstance(event, link.Silent):
+            self._fleet.set_live(child, False)
+            self._change(child, state="silent")
+            self._on_child(child)
+            seconds = self.silent_for(child) or 0.0
+            self._journal.tell("child-silent", child, f"{self.name(child)} was not heard for {seconds:.1f} s")
+        elif isinstance(event, link.Suspect):
+            self._journal.tell("child-suspect", child, f"the connection of {self.name(child)} broke")
+        else:
+            self._journal.tell("child-refused", child, f"{self.name(child)} was turned away: {event.reason}")
+
+    def _greeted(self, child: str, hello: Hello) -> None:
+        self._change(
+            child,
+            state="live",
+            incarnation=hello.incarnation,
+            connect=hello.connect,
+            boot=hello.boot,
+            software=hello.software,
+        )
+        self._journal.tell("child-connected", child, f"{self.name(child)} connected")
+
+    def _statuses_reported(self, event: link.Reported) -> None:
+        statuses = self._link.peers[event.child].status.entries
+        gone = set(event.applied.removed)
+        if event.first:
+            # What this child once said and does not say any more, also before this parent's last start.
+            gone |= {id for id, seen in self.observed.items() if seen.child == event.child} - statuses.keys()
+            self._fleet.set_live(event.child, True)
+            self._on_child(event.child)
+        wall = self._clock.wall()
+        for attempt in sorted(event.applied.changed):
+            if not self._on_attempt(attempt):
+                continue  # of an earlier time: not in the child's assignment, hence being stopped there
+            seen = Observed(attempt, event.child, statuses[attempt], wall)
+            self.observed[attempt] = seen
+            self._ledger.write(Put(documents.OBSERVED, attempt, msgspec.to_builtins(seen)))
+        for attempt in sorted(gone):
+            self._unobserve(attempt)
+
+    def _unobserve(self, attempt: str) -> None:
+        if self.observed.pop(attempt, None) is not None:
+            self._ledger.write(Delete(documents.OBSERVED, attempt))
+        self.usage.pop(attempt, None)
+        self._on_attempt(attempt)
+
+    def _nodes_reported(self, event: link.Reported) -> None:
+        nodes: Mapping[str, NodeView] = self._link.peers[event.child].nodes.entries
+        for id in event.applied.changed:
+            document = {"cluster": event.child, **msgspec.to_builtins(nodes[id])}
+            self._ledger.write(Put(documents.NODES, f"{event.child}/{id}", document))
+        for id in event.applied.removed:
+            self._ledger.write(Delete(documents.NODES, f"{event.child}/{id}"))
+
+    def _measured(self, event: link.Measured) -> None:
+        listed = self._link.peers[event.child].status.entries
+        for attempt, usage in event.usage.items():
+            if not attempt or attempt in listed:
+                self.usage.setdefault(attempt or event.child, deque(maxlen=self._usage_kept)).append(usage)
+
+    def _change(self, id: str, **changes: Any) -> None:
+        child = self.known.get(id) or Child(id, self.name(id), "joined")
+        heard = self._clock.wall() - (self.silent_for(id) or 0.0)
+        self._write(msgspec.structs.replace(child, heard=heard, **changes))
+
+    def _write(self, child: Child) -> None:
+        self.known[child.id] = child
+        self._ledger.write(Put(documents.CHILDREN, child.id, msgspec.to_builtins(child)))

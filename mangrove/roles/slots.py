@@ -1,0 +1,215 @@
+"""The loop over slots with its memory: what is wanted, what was decided, and what to tell the children of it.
+
+The one writer of `placements`.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import msgspec
+
+from mangrove.base.clock import Clock
+from mangrove.base.ids import NewId
+from mangrove.model import documents
+from mangrove.model.attempt import Attempt
+from mangrove.model.documents import Given, Placement, Slot
+from mangrove.placement.fleet import Fleet
+from mangrove.reconcile.parent import decide
+from mangrove.roles.catalogue import Catalogue
+from mangrove.roles.journal import Journal
+from mangrove.roles.ledger import Ledger
+from mangrove.roles.view import FleetView
+from mangrove.store.interface import Delete, Put, Store
+
+#: child → (attempts to give it, attempts to take away)
+Moves = dict[str, tuple[dict[str, Attempt], set[str]]]
+
+
+class Slots:
+    """All slots of one parent."""
+
+    def __init__(
+        self, fleet: Fleet, ledger: Ledger, journal: Journal, catalogue: Catalogue, clock: Clock, new_id: NewId
+    ) -> None:
+        self.wanted: dict[str, Slot] = {}
+        self.placements: dict[str, Placement] = {}
+        self._fleet = fleet
+        self._ledger = ledger
+        self._journal = journal
+        self._catalogue = catalogue
+        self._clock = clock
+        self._new_id = new_id
+        self._slot_of: dict[str, str] = {}  # attempt → slot
+        self._on_child: dict[str, set[str]] = {}  # child → slots that have an attempt there
+        self._homeless: set[str] = set()  # slots that want a child: they have none, or a silent one
+        self._dirty: set[str] = set()
+        self._told: set[str] = set()
+        self._wakes: list[tuple[float, str]] = []  # a heap of (wall-clock seconds, slot)
+        self._waking: set[tuple[float, str]] = set()  # what is in it
+        self._moves: Moves = {}
+        self._fleet_seen = -1
+
+    def load(self, store: Store) -> None:
+        """Begin with what the store has."""
+        for stored in store.load(documents.SLOTS):
+            self.wanted[stored.id] = msgspec.convert(stored.document, Slot)
+        for stored in store.load(documents.PLACEMENTS):
+            self._place(stored.id, msgspec.convert(stored.document, Placement))
+        self._dirty |= self.wanted.keys() | self.placements.keys()
+        self._told |= self._dirty
+
+    # -- what others tell
+
+    def change(self, id: str, slot: Slot | None) -> None:
+        """A slot is new, stopped or gone."""
+        if slot is None:
+            self.wanted.pop(id, None)
+        else:
+            self.wanted[id] = slot
+        self._dirty.add(id)
+
+    def replace_all(self, slots: dict[str, Slot]) -> None:
+        """These and no others are there now."""
+        for id in self.wanted.keys() - slots.keys():
+            self.change(id, None)
+        for id, slot in slots.items():
+            self.change(id, slot)
+
+    def attempt_changed(self, attempt: str) -> bool:
+        """There is news of an attempt; whether it is one of ours."""
+        slot = self._slot_of.get(attempt)
+        if slot is None:
+            return False
+        self._dirty.add(slot)
+        self._told.add(slot)
+        return True
+
+    def child_changed(self, child: str) -> None:
+        """There is news of a child as a whole."""
+        touched = self._on_child.get(child, set())
+        self._dirty |= touched
+        self._told |= touched
+
+    def child_confirmed(self, child: str) -> None:
+        """A child has applied a newer assignment: what was withdrawn from it may have ended."""
+        self._dirty |= {slot for slot in self._on_child.get(child, ()) if self.placements[slot].leaving}
+
+    def slot_of(self, attempt: str) -> str | None:
+        """The slot that an attempt was made for, or None when it is of an earlier time."""
+        return self._slot_of.get(attempt)
+
+    # -- deciding
+
+    def decide(self, view: FleetView, *, may_refuse: bool) -> None:
+        """Decide about every slot of which there is news, or whose time has come."""
+        self._wake()
+        if self._fleet.changed != self._fleet_seen:
+            self._fleet_seen = self._fleet.changed
+            self._dirty |= self._homeless
+        dirty, self._dirty = self._dirty, set()
+        view.forget_misfits()
+        for id in sorted(dirty):
+            self._decide(id, view, may_refuse)
+
+    def _decide(self, id: str, view: FleetView, may_refuse: bool) -> None:
+        slot, before = self.wanted.get(id), self.placements.get(id)
+        if slot is None and before is None:
+            return
+        wall = self._clock.wall()
+        decision = decide(slot, before or Placement(id), view, wall, self._new_id, may_refuse=may_refuse)
+        for text in decision.told:
+            self._journal.tell("slot", id, f"{self._name(slot)} {text}")
+        if decision.wake is not None and (decision.wake, id) not in self._waking:
+            self._waking.add((decision.wake, id))
+            heapq.heappush(self._wakes, (decision.wake, id))
+        if decision.placement is None:
+            self._drop(id, slot)
+            return
+        if decision.placement != before:
+            self._place(id, decision.placement)
+            self._ledger.write(Put(documents.PLACEMENTS, id, msgspec.to_builtins(decision.placement)))
+        current = decision.placement.current
+        if current is not None:
+            homeless = view.silent_for(current.child) is not None
+        else:
+            homeless = decision.placement.final is None
+        (self._homeless.add if homeless else self._homeless.discard)(id)
+
+    def _wake(self) -> None:
+        wall = self._clock.wall()
+        while self._wakes and self._wakes[0][0] <= wall:
+            due = heapq.heappop(self._wakes)
+            self._waking.discard(due)
+            self._dirty.add(due[1])
+
+    def _place(self, id: str, placement: Placement) -> None:
+        """Let `placement` stand for the slot: reservations, indexes, and what the children are to be told."""
+        before = self.placements.get(id)
+        old, new = _attempts(before), _attempts(placement)
+        for ended in old.keys() - new.keys():
+            self._fleet.release(ended)
+            self._slot_of.pop(ended, None)
+        for given in new.values():
+            if given.attempt not in old:
+                self._fleet.reserve(given.attempt, given.child, given.resources)
+                self._slot_of[given.attempt] = id
+        for child in {given.child for given in old.values()} - {given.child for given in new.values()}:
+            self._on_child[child].discard(id)
+        for given in new.values():
+            self._on_child.setdefault(given.child, set()).add(id)
+        self._move(id, before.current if before is not None else None, placement.current)
+        self.placements[id] = placement
+        self._told.add(id)
+
+    def _move(self, id: str, before: Given | None, now: Given | None) -> None:
+        if before == now:
+            return
+        if before is not None:
+            give, take = self._moves.setdefault(before.child, ({}, set()))
+            give.pop(before.attempt, None)
+            take.add(before.attempt)
+        slot = self.wanted.get(id)
+        if now is not None and slot is not None:
+            attempt = Attempt(now.attempt, slot.service, slot.number, now.epoch, now.specification)
+            self._moves.setdefault(now.child, ({}, set()))[0][now.attempt] = attempt
+
+    def _drop(self, id: str, slot: Slot | None) -> None:
+        """Nothing is left of the slot."""
+        if id in self.placements:
+            self._place(id, Placement(id))
+            del self.placements[id]
+            self._ledger.write(Delete(documents.PLACEMENTS, id))
+        self._homeless.discard(id)
+        self._told.add(id)
+        if slot is not None:
+            self.wanted.pop(id, None)
+            self._ledger.collect(Delete(documents.SLOTS, id))
+
+    # -- what follows, once it is durable
+
+    def take_moves(self) -> Moves:
+        """What each child's assignment gains and loses since the last call."""
+        moves, self._moves = self._moves, {}
+        return moves
+
+    def take_told(self) -> list[str]:
+        """Slots whose status may have changed since the last call."""
+        told, self._told = self._told, set()
+        return sorted(told)
+
+    def seconds_to_wake(self) -> float:
+        """Seconds until `decide` has something to do by itself."""
+        return max(0.0, self._wakes[0][0] - self._clock.wall()) if self._wakes else float("inf")
+
+    def _name(self, slot: Slot | None) -> str:
+        if slot is None:
+            return "a removed instance"
+        return f"{self._catalogue[slot.specification].name}/{slot.number}"
+
+
+def _attempts(placement: Placement | None) -> dict[str, Given]:
+    if placement is None:
+        return {}
+    current = (placement.current,) if placement.current is not None else ()
+    return {given.attempt: given for given in (*placement.leaving, *current)}

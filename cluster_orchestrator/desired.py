@@ -35,17 +35,20 @@ class SlotMemory:
         found = self._store.get_many(documents.SPECIFICATIONS, needed)
         specifications = {digest: msgspec.convert(one.document, Specification) for digest, one in found.items()}
         self._specifications = set(specifications)
-        whose = stored.document
-        return Held(
-            whose["store"], whose["term"], whose["revision"], whose["version"], dict(self._known), specifications
-        )
+        return Held(attempts=dict(self._known), specifications=specifications, **stored.document)
 
     def save(self, held: Held, removed: frozenset[str]) -> None:
         operations: list[Operation] = [
             Put(
                 documents.META,
                 _ASSIGNMENT,
-                {"store": held.store, "term": held.term, "revision": held.revision, "version": held.version},
+                {
+                    "store": held.store,
+                    "term": held.term,
+                    "tenure": held.tenure,
+                    "revision": held.revision,
+                    "version": held.version,
+                },
             )
         ]
         for digest, specification in held.specifications.items():

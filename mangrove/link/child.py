@@ -133,7 +133,7 @@ class ChildIdentity:
 class ChildLink:
     """One child's link to its parent.
 
-    store, term, revision: of the parent's store last obeyed. assignment: what is held. All of it as loaded from disk.
+    store, term, tenure, revision: of the parent last obeyed. assignment: what is held. All of it as loaded from disk.
     channels: what is mirrored upwards, `status` among them. capacity: what can be allocated now.
     """
 
@@ -149,6 +149,7 @@ class ChildLink:
         capacity: Callable[[], Capacity],
         store: str = "",
         term: int = 0,
+        tenure: str = "",
         revision: int = 0,
     ) -> None:
         self.identity = identity
@@ -159,6 +160,7 @@ class ChildLink:
         self.state: State = "closed"
         self.store = store
         self.term = term
+        self.tenure = tenure
         self.revision = revision
         self.lease = DEFAULT_LEASE
         self.lease_until = 0.0  # until then the parent does not replace what runs here
@@ -204,6 +206,7 @@ class ChildLink:
             software=who.software,
             store=self.store,
             term=self.term,
+            tenure=self.tenure,
             revision=self.revision,
             holds=self._assignment.mark,
         )
@@ -315,7 +318,8 @@ class ChildLink:
         applied = self._assignment.receive(message.step)
         if applied is None:
             return
-        self.store, self.term, self.revision = header.store, header.term, message.revision
+        self.store, self.term = header.store, header.term
+        self.tenure, self.revision = message.tenure, message.revision
         first = self.state == "reporting"
         self.state = "settled"
         self.events.append(Assigned(applied, first))

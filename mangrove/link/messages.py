@@ -45,7 +45,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 class Hello(msgspec.Struct, frozen=True):
     """The first word of a session. incarnation: rises at each start of the child; connect: within an incarnation.
 
-    store, term, revision: of the parent's store when it gave the assignment that the child holds (empty and 0 if it
+    store, term, tenure, revision: of the parent when it gave the assignment that the child holds (empty and 0 if it
     never had one); holds: that assignment.
     """
 
@@ -56,6 +56,7 @@ class Hello(msgspec.Struct, frozen=True):
     software: str
     store: str
     term: int
+    tenure: str
     revision: int
     holds: Mark
 
@@ -122,9 +123,14 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Assign(msgspec.Struct, frozen=True):
-    """A step of the assignment. revision: of the parent's store, which then had all that the step says."""
+    """A step of the assignment.
+
+    tenure: id of the parent's holding of its lease; two copies of one store may come to the same term, but not to the
+    same tenure. revision: of the parent's store, which then had all that the step says.
+    """
 
     step: Sync
+    tenure: str
     revision: int
 
 

@@ -189,6 +189,7 @@ class ParentLink:
         key_of: Callable[[str], bytes | None],
         admit: Callable[[str, Hello], str],
         specification: Callable[[str], bytes],
+        tenure: str,
         revision: Callable[[], int],
         brokers: tuple[str, ...] = (),
         rng: random.Random | None = None,
@@ -205,6 +206,7 @@ class ParentLink:
         self._key_of = key_of
         self._admit = admit
         self._specification = specification
+        self._tenure = tenure
         self._revision = revision
         self._brokers = brokers
         self._hearing: set[int] = set()  # broker connections that are up
@@ -452,7 +454,7 @@ class ParentLink:
 
     def _send_assignment(self, child: str, peer: Peer, base: str, now: float) -> None:
         for step in peer.assignment.steps_from(base):
-            self._send(child, peer, ASSIGN, Assign(step, self._revision()))
+            self._send(child, peer, ASSIGN, Assign(step, self._tenure, self._revision()))
         peer.assigned = (peer.assignment.digest, now)
 
     def _send(

@@ -21,6 +21,9 @@ from mangrove.model.phases import Phase
 RETRY_FIRST, RETRY_LAST = 2.0, 120.0
 #: A cluster keeps looking this long for another node of its own before it hands a slot back to the root.
 HAND_BACK_AFTER = 10.0
+#: A child that refused is asked again after this time even if nothing that it reports has changed: what it refused by
+#: may have changed in the very moment of its refusal, and a question costs one message.
+ASK_AGAIN = 60.0
 
 
 class View(Protocol):
@@ -151,6 +154,8 @@ def _give_away(
 ) -> Decision:
     if placement.not_before > now:
         return Decision(placement, wake=placement.not_before, told=tuple(told))
+    if placement.refused and placement.waiting_since and now - placement.waiting_since >= ASK_AGAIN:
+        placement = msgspec.structs.replace(placement, refused={}, waiting_since=now)
     where = view.place(slot, placement.refused, frozenset())
     if isinstance(where, NoFit):
         return _wait_or_hand_back(placement, where.reason, now, may_refuse, told)
@@ -168,7 +173,8 @@ def _wait_or_hand_back(placement: Placement, reason: str, now: float, may_refuse
     waiting = msgspec.structs.replace(placement, reason=_short(reason), waiting_since=since)
     patience = HAND_BACK_AFTER if placement.epoch else 0.0
     if not may_refuse:
-        return Decision(waiting, told=tuple(told))
+        wake = since + ASK_AGAIN if waiting.refused else None
+        return Decision(waiting, wake=wake, told=tuple(told))
     if now - since < patience:
         return Decision(waiting, wake=since + patience, told=tuple(told))
     if waiting.leaving:

@@ -31,10 +31,11 @@ SAVE_RETRY = 2.0
 
 
 class Held(msgspec.Struct, frozen=True):
-    """An assignment as kept on disk: whose it is (store, term, revision), and the whole of it."""
+    """An assignment as kept on disk: whose it is (store, term, tenure, revision), and the whole of it."""
 
     store: str
     term: int
+    tenure: str
     revision: int
     version: int
     attempts: dict[str, Attempt]
@@ -109,6 +110,7 @@ class ChildRole:
             capacity=capacity,
             store=held.store if held is not None else store,
             term=held.term if held is not None else 0,
+            tenure=held.tenure if held is not None else "",
             revision=held.revision if held is not None else 0,
         )
 
@@ -171,6 +173,7 @@ class ChildRole:
         held = Held(
             self.link.store,
             self.link.term,
+            self.link.tenure,
             self.link.revision,
             replica.version,
             dict(replica.entries),

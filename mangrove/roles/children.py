@@ -83,7 +83,7 @@ class Children:
 
     def reason_to_refuse(self, child: str, hello: Hello) -> str:
         """Whether this is an old message, a restored disk, a clone, or a child of a future that the store forgot."""
-        if not self._terms.may_have_said(hello.term, hello.revision):
+        if not self._terms.may_have_said(hello.term, hello.tenure, hello.revision):
             return (
                 f"this child was told things in term {hello.term} that this parent's store does not know: the store is "
                 "an old copy; bring back the newest one, or let the child join anew"

@@ -79,11 +79,12 @@ class Parent:
         journal = Journal(self._ledger, clock, new_id)
         catalogue = Catalogue(store)
         self._slots = Slots(self.fleet, self._ledger, journal, catalogue, clock, new_id)
+        terms = Terms.begin(store, lease, new_id())
         self._children = Children(
             self.fleet,
             self._ledger,
             journal,
-            Terms.begin(store, lease),
+            terms,
             clock,
             key_of=key_of,
             on_attempt=self._slots.attempt_changed,
@@ -99,6 +100,7 @@ class Parent:
             key_of=self._children.link_key,
             admit=self._children.reason_to_refuse,
             specification=catalogue.json,
+            tenure=terms.tenure,
             revision=store.revision,
             brokers=brokers,
             rng=rng,

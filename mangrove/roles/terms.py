@@ -1,8 +1,9 @@
 """Where each term began in the store's life: by this a parent notices that its store went back in time.
 
-A child keeps the term and the store's revision of what it was told. Whatever was told in term t was in the store before
-term t+1 began; so a child that was told more in term t than the store had when t+1 began knows a future that this store
-does not have: the store is an old copy, however often it was started since.
+A child keeps the term, the tenure and the store's revision of what it was told. Whatever was told in term t was in the
+store before term t+1 began; so a child that was told more in term t than the store had when t+1 began knows a future
+that this store does not have: the store is an old copy, however often it was started since. Two copies may both come to
+term t+1, but each gave it a tenure of its own: a child that knows another one was told by another copy.
 """
 
 from __future__ import annotations
@@ -17,35 +18,46 @@ _ID = "terms"
 _KEPT = 1000
 
 
-class _Document(msgspec.Struct):
-    """begun: term → revision at which it began. accepted: terms up to this are not judged."""
+class _Begun(msgspec.Struct, frozen=True):
+    """tenure: id of the holding of the lease that began; revision: of the store then."""
 
-    begun: dict[str, int] = {}
+    tenure: str
+    revision: int
+
+
+class _Document(msgspec.Struct):
+    """begun: by term. accepted: terms up to this are not judged."""
+
+    begun: dict[str, _Begun] = {}
     accepted: int = 0
 
 
 class Terms:
-    """The terms of one store."""
+    """The terms of one store. tenure: of the term that has just begun."""
 
-    def __init__(self, begun: dict[int, int], accepted: int) -> None:
+    def __init__(self, begun: dict[int, _Begun], accepted: int, tenure: str) -> None:
+        self.tenure = tenure
         self._begun = begun
         self._accepted = accepted
 
     @classmethod
-    def begin(cls, store: Store, lease: Lease) -> Terms:
+    def begin(cls, store: Store, lease: Lease, tenure: str) -> Terms:
         """Note durably that the lease's term begins now."""
         known = _read(store)
-        begun = {int(term): revision for term, revision in known.begun.items()}
-        begun[lease.term] = store.revision()
+        begun = {int(term): one for term, one in known.begun.items()}
+        begun[lease.term] = _Begun(tenure, store.revision())
         begun = dict(sorted(begun.items())[-_KEPT:])
-        _write(store, lease, _Document({str(term): revision for term, revision in begun.items()}, known.accepted))
-        return cls(begun, known.accepted)
+        _write(store, lease, _Document({str(term): one for term, one in begun.items()}, known.accepted))
+        return cls(begun, known.accepted, tenure)
 
-    def may_have_said(self, term: int, revision: int) -> bool:
-        """Whether a parent with this store can have told something at `revision` in `term`."""
-        if term <= self._accepted:
+    def may_have_said(self, term: int, tenure: str, revision: int) -> bool:
+        """Whether a parent with this store, or with what it was copied from, told something at `revision` in `term`."""
+        if term <= self._accepted or term < min(self._begun):
             return True
-        later = [begin for begun, begin in self._begun.items() if begun > term]
+        own = self._begun.get(term)
+        if own is None or own.tenure != tenure:
+            return False
+        later = [one.revision for begun, one in self._begun.items() if begun > term]
         return not later or revision <= min(later)
 
 

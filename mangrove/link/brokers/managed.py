@@ -11,6 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +21,7 @@ from mangrove.base.errors import InvalidInput, Unavailable
 from mangrove.base.files import private_folder, write_atomically
 from mangrove.link.brokers.process import free_port, start_bound_to_this_thread
 from mangrove.link.transports.interface import MAX_PAYLOAD, Broker
-from mangrove.link.transports.mqtt import try_broker
+from mangrove.link.transports.mqtt import down_topic, try_broker
 
 #: Largest message a broker takes, in bytes; who sends a larger one is disconnected. Twice what receivers accept, so
 #: that an honest mistake is dropped and counted by the receiver instead.
@@ -28,6 +29,9 @@ MAX_MESSAGE = 2 * MAX_PAYLOAD
 
 #: Seconds for a broker to start and answer: Mosquitto takes 0.1, NATS 0.3; a busy Raspberry Pi some twenty times that.
 START_TIMEOUT = 15.0
+
+#: Seconds to wait for a broker to let new accounts in; after that they have to try again.
+_RELOAD_TIMEOUT = 2.0
 
 #: Seconds for a broker to end by itself before it is killed; both need less than 0.1.
 STOP_TIMEOUT = 5.0
@@ -38,6 +42,9 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 10.0
 #: Names and passwords that no broker's configuration takes for something else.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PASSWORD = re.compile(r"[A-Za-z0-9_-]{22,128}")
+
+#: In lines that brokers write when all is well.
+_NOISE = ("[INF]", "Plaintext passwords detected", "should not be run as root")
 
 _log = logging.getLogger(__name__)
 _clock = SystemClock()
@@ -142,10 +149,10 @@ class ManagedBroker(ABC):
             raise RuntimeError(f"{self.name} was started already")
         private_folder(self.folder)
         self._stopping.clear()
-        first_outcome = _Outcome()
-        self._supervisor = threading.Thread(target=self._supervise, args=(first_outcome,), name="broker", daemon=True)
+        started = Future[str]()
+        self._supervisor = threading.Thread(target=self._supervise, args=(started,), name="broker", daemon=True)
         self._supervisor.start()
-        problem = first_outcome.wait()
+        problem = started.result()
         if problem:
             self.stop()
             raise Unavailable(f"{self.name} does not start on {self.host}:{self.port}: {problem}")
@@ -171,18 +178,34 @@ class ManagedBroker(ABC):
 
     def set_children(self, accounts: Iterable[Account]) -> None:
         """Let exactly these children in. Who stays, stays connected; who is no longer among them is disconnected.
-
-        Raises InvalidInput when one has the parent's name, OSError when the disk does not allow it.
+        Whoever is new can connect when this returns. Raises InvalidInput when one has the parent's name, OSError when
+        the disk does not allow it.
         """
         children = tuple(sorted(accounts, key=lambda account: account.username))
         for child in children:
             if child.username == self._parent.username:
                 raise InvalidInput("username", f"{child.username!r} is the parent's own")
         with self._lock:
+            before = frozenset(self._children)
             self._children = children
             if self._supervisor is not None and not self._stopping.is_set():
                 self._write()
                 self._reload()
+        new = next((child for child in children if child not in before), None)
+        if new is not None:
+            self._wait_until_known(new)
+
+    def _wait_until_known(self, who: Account) -> None:
+        """NATS reads its accounts again when it gets round to it: 10 to 100 ms later."""
+        deadline = _clock.now() + _RELOAD_TIMEOUT
+        while self.alive() and self._try(who) and _clock.now() < deadline:
+            self._stopping.wait(0.005)
+
+    def _try(self, who: Account) -> str:
+        """Why `who` cannot connect now; empty if it can."""
+        own = self.broker
+        access = Broker(own.url, who.username, who.password, own.ca_file)
+        return try_broker(access, down_topic(self._parent.username, who.username, "+"))
 
     def _write(self) -> None:
         for name, content in self._files(self._parent, self._children).items():
@@ -204,22 +227,25 @@ class ManagedBroker(ABC):
         """Where the broker may write; emptied before each start, because nothing relies on a broker's memory."""
         return self.folder / "data"
 
-    def _supervise(self, first_outcome: _Outcome) -> None:
-        """Keep it running. This thread lives as long as the broker may, as the kernel's notice of our death needs."""
+    def _supervise(self, started: Future[str]) -> None:
+        """Keep it running, once it has `started` (empty, or the problem if it has not). This thread lives as long as
+        the broker may, as the kernel's promise to end the broker with us demands."""
         delay = FIRST_DELAY
-        while not self._stopping.is_set():
-            started = _clock.now()
-            problem = self._run_once(first_outcome)
-            first_outcome.put(problem)
+        while True:
+            began = _clock.now()
+            problem = self._run_once(started)
+            if not started.done():
+                started.set_result(problem)
+                return
             if self._stopping.is_set():
                 return
-            if _clock.now() - started > LONGEST_DELAY:
+            if _clock.now() - began > LONGEST_DELAY:
                 delay = FIRST_DELAY
             _log.warning("%s %s; it is started again in %.1f s", self.name, problem, delay)
             self._stopping.wait(delay)
             delay = min(delay * 2, LONGEST_DELAY)
 
-    def _run_once(self, first_outcome: _Outcome) -> str:
+    def _run_once(self, started: Future[str]) -> str:
         """Run the broker until it ends; returns why it did."""
         self._last_words.clear()
         try:
@@ -228,6 +254,7 @@ class ManagedBroker(ABC):
                     return "was stopped"
                 shutil.rmtree(self._data, ignore_errors=True)
                 self._write()
+                children = self._children
                 process = self._process = start_bound_to_this_thread(self._command(), self.folder)
         except OSError as error:
             return f"cannot be started: {error}"
@@ -238,11 +265,13 @@ class ManagedBroker(ABC):
             else:
                 with self._lock:
                     self._ready = not self._stopping.is_set()
-                    self._reload()  # the accounts may have changed since it read them
-                first_outcome.put("")
+                    if self._children is not children:  # they changed since, and it may have read the old ones
+                        self._reload()
+                if not started.done():
+                    started.set_result("")
             for line in process.stdout or ():
                 _log.debug("%s: %s", self.name, line.rstrip())
-                if "[INF]" not in line:  # NATS' mark for that all is well
+                if not any(noise in line for noise in _NOISE):
                     self._last_words.append(line.strip())
         self._ready = False
         words = " / ".join(self._last_words)
@@ -256,24 +285,7 @@ class ManagedBroker(ABC):
         while _clock.now() < deadline and not self._stopping.wait(0.02):
             if process.poll() is not None:
                 return f"ended with status {process.returncode}"
-            problem = try_broker(self._parent.username, self.broker)
+            problem = self._try(self._parent)
             if not problem:
                 return ""
         return f"did not answer within {START_TIMEOUT:g} s: {problem}"
-
-
-class _Outcome:
-    """The first of what is put, for one who waits for it."""
-
-    def __init__(self) -> None:
-        self._there = threading.Event()
-        self._value = ""
-
-    def put(self, value: str) -> None:
-        if not self._there.is_set():
-            self._value = value
-            self._there.set()
-
-    def wait(self) -> str:
-        self._there.wait()
-        return self._value

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from mangrove.base.clock import SystemClock
+from mangrove.link.transports.address import Address
 from mangrove.link.transports.interface import Broker, Connected, Disconnected, OnEvent, TransportEvent
-from mangrove.link.transports.mqtt_connection import KEEP_ALIVE, Address, Bounds, Connection, Counters
+from mangrove.link.transports.mqtt_connection import KEEP_ALIVE, Bounds, Connection, Counters
 
 #: A child's queue. It sends a beat every few seconds and answers calls in chunks of 32 kB under the asker's credit:
 #: 256 messages are minutes of that, and 2 MiB are a tenth of the memory that a node engine may use.
@@ -146,9 +147,11 @@ class MqttParentTransport:
             delay = min(delay * 2, LONGEST_DELAY)
 
 
-def try_broker(parent: str, broker: Broker) -> str:
-    """Connect as `parent` once and leave again: empty when that worked, else the reason for a person. Blocks, for
-    twice CONNECT_TIMEOUT at most once the name is resolved."""
+def try_broker(broker: Broker, subscription: str) -> str:
+    """Connect once, subscribe, and leave again: empty when that worked, else the reason for a person.
+
+    Blocks: for twice CONNECT_TIMEOUT at most, once the broker's name is resolved.
+    """
     outcome = ""
 
     def on_event(event: TransportEvent) -> None:
@@ -158,7 +161,7 @@ def try_broker(parent: str, broker: Broker) -> str:
         elif isinstance(event, Connected):
             connection.give_up()
 
-    connection = Connection(broker, up_topic(parent, "+", "+"), on_event, Counters(), bounds=PARENT_BOUNDS)
+    connection = Connection(broker, subscription, on_event, Counters(), bounds=CHILD_BOUNDS)
     connection.run()
     return outcome
 

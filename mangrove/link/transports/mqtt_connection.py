@@ -1,4 +1,4 @@
-"""One MQTT connection: all that is particular to paho-mqtt, sockets and TLS. Topics and reconnecting are in `mqtt`."""
+"""One MQTT connection: all that is particular to paho-mqtt. Topics and reconnecting are in `mqtt`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import os
 import secrets
 import select
 import socket
-import ssl
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -21,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from mangrove.base.clock import SystemClock
 from mangrove.base.errors import InvalidInput
+from mangrove.link.transports.address import Address, verifying_context, why_not_connected
 from mangrove.link.transports.interface import (
     MAX_PAYLOAD,
     Broker,
@@ -75,45 +74,6 @@ class Counters:
     callback_errors: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A broker's URL, taken apart."""
-
-    transport: Literal["tcp", "websockets"]
-    tls: bool
-    host: str
-    port: int
-    path: str
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    @classmethod
-    def parse(cls, url: str) -> Address:
-        """Raises InvalidInput, naming what is wrong, when `url` is not a broker's."""
-        example = "write for example mqtt://broker.example:1883; the schemes are mqtt, mqtts, ws and wss"
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise InvalidInput("broker.url", f"{error}: {example}") from None
-        if parts.username is not None or parts.password is not None:
-            raise InvalidInput("broker.url", "credentials do not belong into the URL; they have fields of their own")
-        if parts.scheme not in _SCHEMES or not parts.hostname:
-            raise InvalidInput("broker.url", f"{url!r} is not a broker's address: {example}")
-        transport, tls, usual_port = _SCHEMES[parts.scheme]
-        return cls(transport, tls, parts.hostname, port or usual_port, parts.path or "/mqtt")
-
-
-#: Scheme: paho's transport, TLS or not, and the port that IANA (for WebSocket: HTTP) gives it.
-_SCHEMES: dict[str, tuple[Literal["tcp", "websockets"], bool, int]] = {
-    "mqtt": ("tcp", False, 1883),
-    "mqtts": ("tcp", True, 8883),
-    "ws": ("websockets", False, 80),
-    "wss": ("websockets", True, 443),
-}
-
-
 class Connection:
     """One connection, from looking up the broker's name to its end. It is used once, with a paho client of its own:
     paho would send what waits in a client again after a reconnect, and nothing may come from an old queue.
@@ -164,8 +124,10 @@ class Connection:
             reason = self._serve(address)
         except InvalidInput as error:
             reason = error.message
+        except UnicodeError as error:  # a part of the name is longer than names may be
+            reason = f"{self._where} is not the name of a machine: {error}"
         except OSError as error:
-            reason = _explain(error, self._where, self._broker)
+            reason = why_not_connected(error, self._broker, CONNECT_TIMEOUT)
         except Exception as error:
             _log.exception("the connection to %s ended by an error in the program", self._where)
             reason = f"an error in the program ended the connection to {self._where}: {error!r}"
@@ -255,7 +217,7 @@ class Connection:
         if self._will is not None:
             client.will_set(*self._will, qos=1, retain=False)
         if address.tls:
-            client.tls_set_context(_verifying_context(self._broker.ca_file))
+            client.tls_set_context(verifying_context(self._broker.ca_file))
         if address.transport == "websockets":
             client.ws_set_options(path=address.path)
         client.on_connect = self._on_connect
@@ -359,43 +321,3 @@ def _send_at_once(descriptor: int) -> None:
     """Without TCP_NODELAY a small message waits for the acknowledgement of the one before: 40 ms at times."""
     with socket.socket(fileno=os.dup(descriptor)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _verifying_context(ca_file: str) -> ssl.SSLContext:
-    """Verifies certificate and host name, by `ca_file` or else by the authorities that the system trusts."""
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-    except OSError as error:  # ssl.SSLError, for a file that holds no certificate, is one too
-        raise InvalidInput("broker.ca_file", f"{ca_file!r} cannot be used: {error.strerror or error}") from None
-    context.sslsocket_class = _TlsSocket
-    return context
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails; paho would leave that to the garbage collector."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-
-def _explain(error: OSError, where: str, broker: Broker) -> str:
-    """Why connecting failed, and what to do about it."""
-    ca_file, scheme = broker.ca_file, broker.url.partition(":")[0]
-    match error:
-        case ssl.SSLCertVerificationError():
-            trusted = f"the authority in {ca_file}" if ca_file else "the system's authorities (no ca_file is set)"
-            return f"the certificate of {where} is not valid by {trusted}: {error.verify_message}"
-        case socket.gaierror():
-            return f"the name of {where} cannot be resolved: {error.strerror}"
-        case TimeoutError():
-            return f"{where} did not answer within {CONNECT_TIMEOUT:g} s"
-        case ConnectionRefusedError():
-            return f"{where} refused the connection; is the broker running?"
-        case ConnectionError() | ssl.SSLError():
-            return f"{where} broke the connection off ({error}); does it speak {scheme} on that port?"
-        case _:
-            return f"{where} cannot be reached: {error.strerror or error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -40,7 +41,10 @@ def run(arguments: Sequence[str]) -> None:
     """Start everything in order, serve, and stop it in reverse. Raises MangroveError, OSError."""
     parser = common_arguments("cluster", port=10100, mqtt_port=10101, data="/var/lib/mangrove/cluster")
     parser.add_argument("--root", default="", metavar="ADDRESS", help="where to join: host or host:port of the root")
-    parser.add_argument("--token", default="", help="join token, made on the root by `mangrove cluster token`")
+    # Better by the environment than as an argument, which every user of the machine can read.
+    parser.add_argument(
+        "--token", default=os.environ.get("MANGROVE_TOKEN", ""), help="join token (or in MANGROVE_TOKEN)"
+    )
     parser.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
     parser.add_argument("--location", default="", metavar="LAT,LON[,METRES]", help="where it stands")
     options = parser.parse_args(arguments)

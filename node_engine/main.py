@@ -46,7 +46,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="mangrove-node", description="Run a Mangrove node engine.")
     parser.add_argument("--data-dir", type=Path, default=Path(DATA), help="where it keeps everything (%(default)s)")
     parser.add_argument("--cluster", default="", metavar="ADDRESS", help="where to join: host or host:port")
-    parser.add_argument("--token", default="", help="join token, made on the cluster by `mangrove node token`")
+    # Better by the environment than as an argument, which every user of the machine can read.
+    parser.add_argument(
+        "--token", default=os.environ.get("MANGROVE_TOKEN", ""), help="join token (or in MANGROVE_TOKEN)"
+    )
     parser.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
     parser.add_argument("--address", default="", help="its own address, for others (found out when left away)")
     parser.add_argument("--runtimes", default="", help="which to use, as `docker,process` (those that are there)")

@@ -22,6 +22,7 @@ from mangrove.link.transports.interface import Broker, ChildTransport, Connected
 from mangrove.model.attempt import Attempt
 from mangrove.model.child import Capacity
 from mangrove.model.specification import Specification
+from mangrove.roles.drops import Drops
 from mangrove.store.interface import StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ class ChildRole:
         self._brokers = brokers
         self._on_assignment = on_assignment
         self._answer = answer
+        self._drops = Drops("from the parent")
         self._unsaved = False
         self._removed: frozenset[str] = frozenset()
         self._save_at = 0.0
@@ -145,7 +147,9 @@ class ChildRole:
 
     def speak(self) -> None:
         """Let time pass on the link, and hand over what it wants sent."""
-        self.link.tick(self._clock.now())
+        now = self._clock.now()
+        self.link.tick(now)
+        self._drops.look(self.link.dropped, self.link.newest_drop, now)
         effects, self.link.effects = self.link.effects, []
         for effect in effects:
             if isinstance(effect, link.Send):

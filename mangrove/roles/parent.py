@@ -24,6 +24,7 @@ from mangrove.model.documents import Child, Identity, Observed, Placement, Slot
 from mangrove.placement.fleet import Fleet
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
+from mangrove.roles.drops import Drops
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
 from mangrove.roles.slots import Slots
@@ -75,6 +76,7 @@ class Parent:
         self._on_slot = on_slot
         self._gathered = clock.now() + settings.lease
         self._feed = store.revision()
+        self._drops = Drops(f"from {noun}s")
         self._ledger = Ledger(store, lease)
         journal = Journal(self._ledger, clock, new_id)
         catalogue = Catalogue(store)
@@ -135,6 +137,7 @@ class Parent:
             for slot in self._slots.take_told():
                 self._on_slot(slot)
         self._send()
+        self._drops.look(self.link.dropped, self.link.newest_drop, now)
 
     def next_wake(self) -> float:
         """When `work` wants to be called at the latest (`Clock.now` seconds)."""

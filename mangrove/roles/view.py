@@ -32,7 +32,7 @@ class FleetView:
     def silent_for(self, child: str) -> float | None:
         return self._children.silent_for(child)
 
-    def place(self, slot: Slot, refused: dict[str, str], avoid: frozenset[str]) -> Chosen | NoFit:
+    def place(self, slot: Slot, refused: dict[str, Refusal], avoid: frozenset[str]) -> Chosen | NoFit:
         # A thousand slots of one service that fits nowhere are one question, not a thousand.
         question = (slot.specification, avoid, tuple(sorted(refused.items())))
         known = self._misfits.get(question)

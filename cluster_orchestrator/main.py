@@ -146,3 +146,7 @@ def position_of(text: str) -> Position | None:
     if not (-90 <= position.latitude <= 90 and -180 <= position.longitude <= 180 and 0 <= position.radius < 5e7):
         raise InvalidInput("--location", f"{text!r} is not on Earth: latitude -90 to 90, longitude -180 to 180")
     return position
+
+
+if __name__ == "__main__":
+    main()

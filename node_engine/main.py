@@ -56,14 +56,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="for placement; repeatable")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     parser.add_argument("--log-json", action="store_true", help="log one JSON object a line")
+    parser.add_argument("--log-file", type=Path, help="write here instead, 10 MB at most")
     return parser.parse_args(arguments)
 
 
 def run(arguments: Sequence[str]) -> None:
     """Join if need be, run, and end without touching what runs. Raises MangroveError, OSError."""
     options = parse(arguments)
-    set_up_logging("node", options.log_level, json_lines=options.log_json)
     os.umask(0o077)
+    set_up_logging("node", options.log_level, json_lines=options.log_json, file=options.log_file)
     with ExitStack() as ending:
         clock = SystemClock()
         state = StateFolder(options.data_dir)
@@ -80,3 +81,7 @@ def run(arguments: Sequence[str]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: asked.set())
         asked.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from mangrove import __version__
 from mangrove.base.ids import new_id
@@ -16,7 +17,7 @@ from mangrove.roles.program import Base, Running, begin_logging, common_argument
 from mangrove.roles.web import common_routes
 from root_orchestrator.api.app import create_app
 from root_orchestrator.auth.keys import load_or_create_key
-from root_orchestrator.auth.users import ensure_admin
+from root_orchestrator.auth.users import ensure_admin, password_in
 from root_orchestrator.live import LiveFleet
 
 #: Figures kept of each instance and cluster: what Oakestra's clients draw as history.
@@ -36,14 +37,18 @@ def run(arguments: Sequence[str]) -> None:
         action="store_true",
         help="let Admin log in with Oakestra's default password Admin: for trying things out only",
     )
+    parser.add_argument(
+        "--admin-password-file", type=Path, help="what it holds is Admin's password from the first start on"
+    )
     parser.add_argument("--cors", action="append", default=[], metavar="ORIGIN", help="a web page that may call it")
     options = parser.parse_args(arguments)
     begin_logging("root", options)
     base = Base(options, "root.db")
     with ExitStack() as ending:
         ending.callback(base.close)
-        password = ensure_admin(base.store, base.clock, allow_default=options.allow_default_admin)
-        if password is not None and not options.allow_default_admin:
+        given = password_in(options.admin_password_file)
+        password = ensure_admin(base.store, base.clock, allow_default=options.allow_default_admin, given=given)
+        if password is not None and not (given or options.allow_default_admin):
             print(f"First start: user Admin, password {password} (shown only once)", flush=True)
         transport = base.transport(lambda event: deliver(event))
         parent = Parent(
@@ -88,3 +93,7 @@ def run(arguments: Sequence[str]) -> None:
         ending.callback(server.stop)
         print(f"mangrove-root {__version__} listens on {options.host}:{server.port}", flush=True)
         wait_for_signal()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,27 @@
-"""Logging: one line a record, to standard error, machine-readable when asked for."""
+"""Logging: one line a record, to standard error or a bounded file, machine-readable when asked for."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+#: Bytes of a log file; beside it the one before is kept. Some 50,000 lines: weeks of a program that is well.
+_FILE_SIZE = 5_000_000
+
+
+class _File(RotatingFileHandler):
+    """A log file that takes all that the process writes, so that the last words of a crash are bounded and kept too."""
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        for standard in (1, 2):
+            os.dup2(stream.fileno(), standard)
+        return stream
 
 
 class _JsonFormatter(logging.Formatter):
@@ -20,12 +37,13 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
-def set_up_logging(program: str, level: str = "INFO", *, json_lines: bool = False) -> None:
-    """Send all log records of this process to standard error.
+def set_up_logging(program: str, level: str = "INFO", *, json_lines: bool = False, file: Path | None = None) -> None:
+    """Send all log records of this process to standard error; with `file`, these and both standard streams go there.
 
     `program` stands in each line; `level` is a name of the logging module; `json_lines` gives one JSON object a line.
+    Raises OSError when the file cannot be written.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if file is None else _File(file, maxBytes=_FILE_SIZE, backupCount=1)
     if json_lines:
         handler.setFormatter(_JsonFormatter())
     else:

@@ -53,6 +53,7 @@ def common_arguments(program: str, *, port: int, mqtt_port: int, data: str) -> a
     parser.add_argument("--lease", type=float, default=10.0, help="seconds a child may be silent, 1 to 3600 (10)")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     parser.add_argument("--log-json", action="store_true", help="log one JSON object a line")
+    parser.add_argument("--log-file", type=Path, help="write here instead, 10 MB at most")
     return parser
 
 
@@ -203,10 +204,10 @@ def guarded(program: str, run: Callable[[Sequence[str]], None], arguments: Seque
 
 def begin_logging(program: str, arguments: argparse.Namespace) -> None:
     """Log as the options say. What other libraries say about every request or job is left out."""
-    set_up_logging(program, arguments.log_level, json_lines=arguments.log_json)
+    os.umask(0o077)
+    set_up_logging(program, arguments.log_level, json_lines=arguments.log_json, file=arguments.log_file)
     for noisy in ("apscheduler", "waitress.queue"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    os.umask(0o077)
 
 
 def _without_port(host: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
 from mangrove.base.clock import Clock
+from mangrove.base.errors import InvalidInput
 from mangrove.base.ids import new_id
 from mangrove.model.documents import META, ORGANIZATIONS, USERS, Member, Organization, User
 from mangrove.store.interface import ABSENT, Put, RevisionConflict, Store
@@ -73,20 +75,32 @@ class Users:
         return Caller(user.id, user.name, organization.id, organization.roles_of(user.id) or ())
 
 
+def password_in(file: Path | None) -> str:
+    """The password that a file holds, empty without a file. Raises InvalidInput, OSError."""
+    if file is None:
+        return ""
+    password = file.read_text(errors="replace").strip()
+    if not 8 <= len(password) <= 1024 or not password.isprintable():
+        raise InvalidInput("--admin-password-file", f"{file} must hold a password of 8 to 1024 printable characters")
+    return password
+
+
 def is_default_login(name: str, password: str) -> bool:
     """Whether these are the credentials that everybody knows."""
     return name == ADMIN and password == _DEFAULT_PASSWORD
 
 
-def ensure_admin(store: Store, clock: Clock, *, allow_default: bool, passwords: Passwords | None = None) -> str | None:
+def ensure_admin(
+    store: Store, clock: Clock, *, allow_default: bool, given: str = "", passwords: Passwords | None = None
+) -> str | None:
     """Make the user Admin and the organization `root` at the very first start.
 
-    Returns the new password, to be shown once (Oakestra's default `Admin` with `allow_default`), or None when the
-    accounts were there already. Several roots may call it at once: one of them makes the accounts.
+    Returns the password: Oakestra's default `Admin` with `allow_default`, else the one `given`, else a new one, to be
+    shown once; None when the accounts were there already. Several roots may call it at once: one makes the accounts.
     """
     if store.get(META, _FIRST) is not None:
         return None
-    password = _DEFAULT_PASSWORD if allow_default else generated_password()
+    password = _DEFAULT_PASSWORD if allow_default else given or generated_password()
     hashed = (passwords or Passwords()).hash(password)
     admin = User(new_id(), ADMIN, "", hashed, clock.wall())
     root = Organization(new_id(), ROOT_ORGANIZATION, (Member(admin.id, ROLES),))

@@ -165,7 +165,7 @@ class Peer:
     lanes: Lanes = field(default_factory=Lanes)
     hello: Hello | None = None
     applied: Mark | None = None  # as the child last said, in this session
-    assigned: tuple[str, float] | None = None  # (digest, when) of the newest assign in this session
+    assigned: tuple[Mark, float] | None = None  # what the newest assign in this session leads to, and when it was sent
     reflected: int = -1  # the assignment's version that the mirrored statuses are known to reflect, in this session
     removed: dict[str, int] = field(default_factory=dict)  # attempt → the version that no longer has it
     first_version: int = 0  # versions below are of an earlier life of the parent
@@ -263,13 +263,13 @@ class ParentLink:
             peer = self.peers.get(child)
             if peer is None or peer.state != "live" or peer.applied is None:
                 continue
-            target = peer.assignment.digest
+            target = peer.assignment.mark
             if peer.assigned is None:
                 self._send_assignment(child, peer, peer.applied.digest, now)
             elif peer.assigned[0] != target:
                 # Build on what was sent last: the child has it, or will say that it has not.
-                self._send_assignment(child, peer, peer.assigned[0], now)
-            elif peer.applied.digest != target and now - peer.assigned[1] >= REPAIR_AFTER:
+                self._send_assignment(child, peer, peer.assigned[0].digest, now)
+            elif peer.applied != target and now - peer.assigned[1] >= REPAIR_AFTER:
                 self._send_assignment(child, peer, peer.applied.digest, now)
 
     def call(self, child: str, call: Call, on_reply: Callable[[Reply], None], now: float) -> None:
@@ -425,7 +425,7 @@ class ParentLink:
                 peer.state = "away"
                 peer.session = ""
                 self.events.append(Silent(child))
-            if peer.assigned is not None and peer.applied is not None and peer.assigned[0] != peer.applied.digest:
+            if peer.assigned is not None and peer.applied is not None and peer.assigned[0] != peer.applied:
                 self._unsent.add(child)
             for id, (deadline, on_reply) in list(peer.calls.items()):
                 if now >= deadline:
@@ -455,7 +455,7 @@ class ParentLink:
     def _send_assignment(self, child: str, peer: Peer, base: str, now: float) -> None:
         for step in peer.assignment.steps_from(base):
             self._send(child, peer, ASSIGN, Assign(step, self._tenure, self._revision()))
-        peer.assigned = (peer.assignment.digest, now)
+        peer.assigned = (peer.assignment.mark, now)
 
     def _send(
         self,

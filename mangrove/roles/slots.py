@@ -49,6 +49,7 @@ class Slots:
         self._waking: set[tuple[float, str]] = set()  # what is in it
         self._moves: Moves = {}
         self._fleet_seen = -1
+        self._could_refuse = False
 
     def load(self, store: Store) -> None:
         """Begin with what the store has."""
@@ -104,9 +105,9 @@ class Slots:
     def decide(self, view: FleetView, *, may_refuse: bool) -> None:
         """Decide about every slot of which there is news, or whose time has come."""
         self._wake()
-        if self._fleet.changed != self._fleet_seen:
-            self._fleet_seen = self._fleet.changed
+        if self._fleet.changed != self._fleet_seen or (may_refuse and not self._could_refuse):
             self._dirty |= self._homeless
+        self._fleet_seen, self._could_refuse = self._fleet.changed, may_refuse
         dirty, self._dirty = self._dirty, set()
         view.forget_misfits()
         for id in sorted(dirty):

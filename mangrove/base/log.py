@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
 from io import TextIOWrapper
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 #: Bytes of a log file; beside it the one before is kept. Some 50,000 lines: weeks of a program that is well.
 _FILE_SIZE = 5_000_000
 
 
-class _File(RotatingFileHandler):
+class _File(logging.FileHandler):
     """A log file that takes all that the process writes, so that the last words of a crash are bounded and kept too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.stream is not None and self.stream.tell() > _FILE_SIZE:
+            self.stream.close()
+            with contextlib.suppress(OSError):
+                os.replace(self.baseFilename, f"{self.baseFilename}.1")
+            self.stream = self._open()
+        super().emit(record)
 
     def _open(self) -> TextIOWrapper:
         stream = super()._open()
@@ -43,7 +51,7 @@ def set_up_logging(program: str, level: str = "INFO", *, json_lines: bool = Fals
     `program` stands in each line; `level` is a name of the logging module; `json_lines` gives one JSON object a line.
     Raises OSError when the file cannot be written.
     """
-    handler = logging.StreamHandler(sys.stderr) if file is None else _File(file, maxBytes=_FILE_SIZE, backupCount=1)
+    handler = logging.StreamHandler(sys.stderr) if file is None else _File(file)
     if json_lines:
         handler.setFormatter(_JsonFormatter())
     else:

@@ -63,10 +63,12 @@ class Children:
         self._on_confirmed = on_confirmed
         self._usage_kept = usage_kept
         self._link: ParentLink
+        self._store: Store
 
     def load(self, store: Store, link: ParentLink) -> None:
         """Begin with what the store has."""
         self._link = link
+        self._store = store
         for stored in store.load(documents.CHILDREN):
             self.known[stored.id] = msgspec.convert(stored.document, Child)
         for stored in store.load(documents.OBSERVED):
@@ -135,6 +137,8 @@ class Children:
         self.usage.pop(id, None)
         if self.known.pop(id, None) is not None:
             self._ledger.write(Delete(documents.CHILDREN, id))
+        for node in self._store.query(documents.NODES, "cluster", id):
+            self._ledger.write(Delete(documents.NODES, node.id))
         for attempt in [attempt for attempt, seen in self.observed.items() if seen.child == id]:
             self._unobserve(attempt)
         self._on_child(id)

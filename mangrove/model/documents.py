@@ -23,7 +23,6 @@ CHILD_NAMES = "child_names"  # {"child": id} by the name of a child that is not 
 TOKENS = "tokens"  # Token by id, written by whoever may make tokens
 EVENTS = "events"  # Event, append only
 NODES = "nodes"  # NodeView by `cluster/node`, written by the link to the children (root only)
-USAGE = "usage"  # UsageRecord by attempt or child, written in bulk from memory
 USERS = "users"  # User, written by the API (root only)
 ORGANIZATIONS = "organizations"  # Organization, written by the API (root only)
 META = "meta"  # this store's own id, term and what else there is only one of
@@ -77,14 +76,21 @@ class Given(msgspec.Struct, frozen=True):
     resources: Resources
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """That a child did not take a slot. revision: digest of what it could allocate then; reason: as it said."""
+
+    revision: str
+    reason: str
+
+
 class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that a controller has decided about one slot.
 
     current: the one attempt that is wanted now. leaving: attempts withdrawn but not yet known to have ended; they still
     hold their reservation. reason: why there is no current one, or what is wrong with it. failures: in a row.
     not_before: wall-clock seconds before which the slot is not given away again. waiting_since: when it began to fit
-    nowhere (wall clock). refused: child id → digest of what it could allocate when it refused; it is asked again only
-    when that has changed. final: the last word when the slot needs no attempt any more.
+    nowhere (wall clock). refused: by child id; it is asked again only when what it can allocate has changed. final: the
+    last word when the slot needs no attempt any more.
     """
 
     slot: str
@@ -95,7 +101,7 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     failures: int = 0
     not_before: float = 0.0
     waiting_since: float = 0.0
-    refused: dict[str, str] = {}
+    refused: dict[str, Refusal] = {}
     final: Status | None = None
 
 

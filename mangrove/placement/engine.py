@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mangrove.model.choice import Chosen, NoFit
+from mangrove.model.documents import Refusal
 from mangrove.model.specification import Specification
 from mangrove.placement.filters import FILTERS
 from mangrove.placement.fleet import Fleet
@@ -12,21 +13,25 @@ from mangrove.placement.scorers import best_fit
 
 
 def place(
-    fleet: Fleet, specification: Specification, *, avoid: frozenset[str] = frozenset(), refused: Mapping[str, str] = {}
+    fleet: Fleet,
+    specification: Specification,
+    *,
+    avoid: frozenset[str] = frozenset(),
+    refused: Mapping[str, Refusal] = {},
 ) -> Chosen | NoFit:
     """Choose a child for one instance.
 
-    avoid: children that must not be chosen. refused: child → its row's revision when it refused this specification;
-    it is not asked again while that revision stands.
+    avoid: children that must not be chosen. refused: those that did not take this before, and why.
     """
     if not fleet.rows:
         return NoFit(f"no {fleet.noun} has joined yet")
     candidates = [row for row in fleet.rows.values() if row.live and row.id not in avoid]
     away = sum(1 for row in fleet.rows.values() if not row.live)
     reasons = [f"{away} of {len(fleet.rows)} {fleet.noun}s not connected"] if away else []
-    turned_down = [row for row in candidates if refused.get(row.id) == row.revision]
+    turned_down = [row for row in candidates if row.id in refused]
     if turned_down:
-        reasons.append(f"refused by {', '.join(sorted(row.name for row in turned_down)[:3])}")
+        said = sorted(f"refused by {row.name}: {refused[row.id].reason}" for row in turned_down)
+        reasons += said[:3]
         candidates = [row for row in candidates if row not in turned_down]
     for condition in FILTERS:
         if not condition.applies(specification):

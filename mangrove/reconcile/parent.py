@@ -5,6 +5,7 @@ Pure: no I/O, no clock, no memory but the `Placement` that it is given and retur
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +14,7 @@ import msgspec
 from mangrove.base.ids import NewId
 from mangrove.model.attempt import Status
 from mangrove.model.choice import Chosen, NoFit
-from mangrove.model.documents import Given, Placement, Slot
+from mangrove.model.documents import Given, Placement, Refusal, Slot
 from mangrove.model.phases import Phase
 
 #: A slot whose attempt failed for good waits this long before it is given away again, doubling up to the cap: long
@@ -38,8 +39,8 @@ class View(Protocol):
     def silent_for(self, child: str) -> float | None:
         """Seconds since the last word of a child that counts as silent; None when it does not."""
 
-    def place(self, slot: Slot, refused: dict[str, str], avoid: frozenset[str]) -> Chosen | NoFit:
-        """Choose a child for one instance of the slot."""
+    def place(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Chosen | NoFit:
+        """Choose a child for one instance of the slot; neither one that `refused` nor one to `avoid`."""
 
     def revision(self, child: str) -> str:
         """What the child can allocate now, as a digest."""
@@ -66,7 +67,7 @@ def decide(
 ) -> Decision:
     """What should become of a slot. now: wall-clock seconds. may_refuse: whether a slot that fits nowhere may be handed
     back to this parent's own parent."""
-    placement = _settle_leaving(placement, view)
+    placement = _forget_refusals(_settle_leaving(placement, view), view)
     if slot is None or slot.desired == "stop":
         return _withdraw_all(placement, view)
     told: list[str] = []
@@ -86,6 +87,16 @@ def _settle_leaving(placement: Placement, view: View) -> Placement:
     if len(leaving) == len(placement.leaving):
         return placement
     return msgspec.structs.replace(placement, leaving=leaving)
+
+
+def _forget_refusals(placement: Placement, view: View) -> Placement:
+    """A child that can allocate something else now is asked again, also when it later comes back to what it had."""
+    refused = {
+        child: refusal for child, refusal in placement.refused.items() if refusal.revision == view.revision(child)
+    }
+    if len(refused) == len(placement.refused):
+        return placement
+    return msgspec.structs.replace(placement, refused=refused)
 
 
 def _withdraw_all(placement: Placement, view: View) -> Decision:
@@ -116,7 +127,7 @@ def _judge_current(
     if current.specification != slot.specification:
         return _without_current(placement, view, "replaced by a newer version"), None
     if status is not None and phase == Phase.REFUSED:
-        refused = {**placement.refused, current.child: view.revision(current.child)}
+        refused = {**placement.refused, current.child: Refusal(view.revision(current.child), status.reason)}
         told.append(f"{view.name(current.child)} refused: {status.reason}")
         placement = _without_current(placement, view, f"refused by {view.name(current.child)}: {status.reason}")
         return msgspec.structs.replace(placement, refused=refused), None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mangrove.link.parent import ParentLink
 from mangrove.model.attempt import Status
 from mangrove.model.choice import Chosen, NoFit
-from mangrove.model.documents import Given, Slot
+from mangrove.model.documents import Given, Refusal, Slot
 from mangrove.placement.engine import place
 from mangrove.placement.fleet import Fleet
 from mangrove.roles.catalogue import Catalogue
@@ -20,7 +22,7 @@ class FleetView:
         self._children = children
         self._link = link
         self._catalogue = catalogue
-        self._misfits: dict[tuple[str, frozenset[str], tuple[tuple[str, str], ...]], NoFit] = {}
+        self._misfits: dict[tuple[str, frozenset[str], frozenset[tuple[str, Refusal]]], NoFit] = {}
 
     def status(self, given: Given) -> Status | None:
         seen = self._children.observed.get(given.attempt)
@@ -32,9 +34,9 @@ class FleetView:
     def silent_for(self, child: str) -> float | None:
         return self._children.silent_for(child)
 
-    def place(self, slot: Slot, refused: dict[str, Refusal], avoid: frozenset[str]) -> Chosen | NoFit:
+    def place(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Chosen | NoFit:
         # A thousand slots of one service that fits nowhere are one question, not a thousand.
-        question = (slot.specification, avoid, tuple(sorted(refused.items())))
+        question = (slot.specification, avoid, frozenset(refused.items()))
         known = self._misfits.get(question)
         if known is not None:
             return known

@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from mangrove.link.child_events import Asked, Assigned, Close, Effect, Event, Open, Send, TurnedAway, Welcomed
 from mangrove.link.envelope import BadMessage, Header, Lanes, seal, topic_of, unseal
 from mangrove.link.messages import (
     ASSIGNMENT,
@@ -38,7 +39,7 @@ from mangrove.link.messages import (
     Sync,
     Welcome,
 )
-from mangrove.link.sync import Applied, Replica, Source
+from mangrove.link.sync import Replica, Source
 from mangrove.model.attempt import Attempt, Usage
 from mangrove.model.child import Capacity
 
@@ -57,61 +58,6 @@ REFUSED_RETRY = 30.0
 DEFAULT_LEASE = 10.0
 
 State = Literal["closed", "opening", "greeting", "reporting", "settled"]
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Connect to broker number `broker` with this last will."""
-
-    broker: int
-    will: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Publish below the child's own `up/`."""
-
-    kind: str
-    payload: bytes
-    qos: int
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Give the connection up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """An assignment was applied in memory; make it durable before acting on it. first: of this session."""
-
-    applied: Applied
-    first: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Welcomed:
-    """The parent has accepted this session."""
-
-    welcome: Welcome
-
-
-@dataclass(frozen=True, slots=True)
-class TurnedAway:
-    """The parent, or the rules of obedience, refuse this session; `reason` is for a person."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A call that wants an answer through `reply`."""
-
-    call: Call
-
-
-Effect = Open | Send | Close
-Event = Assigned | Welcomed | TurnedAway | Asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,21 @@ from mangrove.link.messages import (
     Report,
     Welcome,
 )
-from mangrove.link.sync import Applied, Replica, Source
-from mangrove.model.attempt import Attempt, Status, Usage
-from mangrove.model.child import Capacity, NodeView
+from mangrove.link.parent_events import (
+    CapacityChanged,
+    Confirmed,
+    Event,
+    Greeted,
+    Measured,
+    Refused,
+    Reported,
+    Send,
+    Silent,
+    Suspect,
+)
+from mangrove.link.sync import Replica, Source
+from mangrove.model.attempt import Attempt, Status
+from mangrove.model.child import NodeView
 
 #: How long an assignment may stay unconfirmed before it is sent again: as for reports (child.py).
 REPAIR_AFTER = 2.0
@@ -67,82 +79,6 @@ class Settings:
         beat = max(min(self.beat, self.lease / 4), children / self.beats_per_second)
         return max(self.lease, 4 * beat), beat
 
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Publish below this child's `down/`, on broker number `via`."""
-
-    child: str
-    kind: str
-    payload: bytes
-    qos: int
-    via: int
-
-
-@dataclass(frozen=True, slots=True)
-class Greeted:
-    """A child began a new session."""
-
-    child: str
-    hello: Hello
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A child's hello was turned down; `reason` is for a person."""
-
-    child: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reported:
-    """The mirror of a child's statuses or nodes changed. complete: this is the first whole report of a session."""
-
-    child: str
-    channel: str
-    applied: Applied
-    first: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CapacityChanged:
-    """What a child can allocate."""
-
-    child: str
-    capacity: Capacity
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Usage by attempt, and of the child itself under the empty key."""
-
-    child: str
-    usage: dict[str, Usage]
-
-
-@dataclass(frozen=True, slots=True)
-class Silent:
-    """Nothing was heard of a child for its whole lease."""
-
-    child: str
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """The broker says that the child's connection broke. Nothing more: its lease runs on."""
-
-    child: str
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """A child has applied a newer assignment: what it no longer lists has ended there."""
-
-    child: str
-
-
-Event = Greeted | Refused | Reported | CapacityChanged | Measured | Silent | Suspect | Confirmed
 
 State = Literal["away", "greeted", "live"]
 
@@ -258,8 +194,7 @@ class ParentLink:
 
     def flush(self, now: float) -> None:
         """Send each child what it lacks. Call it when all that was decided is durable."""
-        unsent, self._unsent = self._unsent, set()
-        for child in sorted(unsent):
+        for child in sorted(self._unsent):
             peer = self.peers.get(child)
             if peer is None or peer.state != "live" or peer.applied is None:
                 continue

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from mangrove.base.clock import Clock
-from mangrove.link import child as link
+from mangrove.link import child_events as link
 from mangrove.link.child import ChildIdentity, ChildLink
 from mangrove.link.messages import ASSIGNMENT, Call, Reply
 from mangrove.link.sync import Replica, Source

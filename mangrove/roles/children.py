@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from mangrove.base.clock import Clock
-from mangrove.link import parent as link
+from mangrove.link import parent_events as link
 from mangrove.link.messages import NODES, Hello
 from mangrove.link.parent import ParentLink
 from mangrove.model import documents

@@ -40,9 +40,7 @@ class Ledger:
             try:
                 self._store.apply([self._waiting[key] for key in keys], lease=self._lease)
             except StoreUnavailable as error:
-                if not self.unavailable:
-                    log.error("the store cannot be written: %s", error)
-                self.unavailable = str(error)
+                self.failed(error)
                 return False
             for key in keys:
                 del self._waiting[key]
@@ -56,3 +54,9 @@ class Ledger:
             except StoreUnavailable:
                 self._garbage.append(operation)
         return True
+
+    def failed(self, error: StoreUnavailable) -> None:
+        """The store cannot be used now; said once, until something is saved again."""
+        if not self.unavailable:
+            log.error("the store cannot be used: %s", error)
+        self.unavailable = str(error)

@@ -30,7 +30,7 @@ from mangrove.roles.ledger import Ledger
 from mangrove.roles.slots import Slots
 from mangrove.roles.terms import Terms
 from mangrove.roles.view import FleetView
-from mangrove.store.interface import Change, Gap, Lease, Store
+from mangrove.store.interface import Change, Gap, Lease, Store, StoreUnavailable
 
 #: Name of the lease in the store: whoever holds it runs the controllers.
 CONTROLLER = "controller"
@@ -128,14 +128,17 @@ class Parent:
         """Do all that is due."""
         now = self.clock.now()
         self.link.tick(now)
-        self._follow_store()
         self._children.hear()
-        self._slots.decide(self._view, may_refuse=self._may_refuse())
-        if self._ledger.save():
-            self._assign()
-            self.link.flush(now)
-            for slot in self._slots.take_told():
-                self._on_slot(slot)
+        try:
+            self._follow_store()
+            self._slots.decide(self._view, may_refuse=self._may_refuse())
+            if self._ledger.save():
+                self._assign()
+                self.link.flush(now)
+                for slot in self._slots.take_told():
+                    self._on_slot(slot)
+        except StoreUnavailable as error:
+            self._ledger.failed(error)  # children are heard and answered all the same, and the rest is done later
         self._send()
         self._drops.look(self.link.dropped, self.link.newest_drop, now)
 

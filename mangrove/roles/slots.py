@@ -108,10 +108,10 @@ class Slots:
         if self._fleet.changed != self._fleet_seen or (may_refuse and not self._could_refuse):
             self._dirty |= self._homeless
         self._fleet_seen, self._could_refuse = self._fleet.changed, may_refuse
-        dirty, self._dirty = self._dirty, set()
         view.forget_misfits()
-        for id in sorted(dirty):
+        for id in sorted(self._dirty):
             self._decide(id, view, may_refuse)
+            self._dirty.discard(id)  # only now, so that what fails for want of the store is done later
 
     def _decide(self, id: str, view: FleetView, may_refuse: bool) -> None:
         slot, before = self.wanted.get(id), self.placements.get(id)

@@ -193,19 +193,15 @@ class ParentLink:
         return peer.reflected >= peer.removed.get(attempt, peer.first_version)
 
     def flush(self, now: float) -> None:
-        """Send each child what it lacks. Call it when all that was decided is durable."""
+        """Send each child what it lacks. Call it when all that was decided is durable.
+
+        Raises what `revision` and `specification` raise; the next call goes on where this one stopped.
+        """
         for child in sorted(self._unsent):
             peer = self.peers.get(child)
-            if peer is None or peer.state != "live" or peer.applied is None:
-                continue
-            target = peer.assignment.mark
-            if peer.assigned is None:
-                self._send_assignment(child, peer, peer.applied.digest, now)
-            elif peer.assigned[0] != target:
-                # Build on what was sent last: the child has it, or will say that it has not.
-                self._send_assignment(child, peer, peer.assigned[0].digest, now)
-            elif peer.applied != target and now - peer.assigned[1] >= REPAIR_AFTER:
-                self._send_assignment(child, peer, peer.applied.digest, now)
+            if peer is not None and peer.state == "live" and peer.applied is not None:
+                self._send_what_lacks(child, peer, peer.applied, now)
+            self._unsent.discard(child)  # only now: what a message needs may have to be read, and reading may fail
 
     def call(self, child: str, call: Call, on_reply: Callable[[Reply], None], now: float) -> None:
         """Ask a child. `on_reply` is called once, from `receive` or `tick`, with an error when no answer comes."""
@@ -386,6 +382,16 @@ class ParentLink:
                 peer.heard = now
 
     # -- sending
+
+    def _send_what_lacks(self, child: str, peer: Peer, applied: Mark, now: float) -> None:
+        target = peer.assignment.mark
+        if peer.assigned is None:
+            self._send_assignment(child, peer, applied.digest, now)
+        elif peer.assigned[0] != target:
+            # Build on what was sent last: the child has it, or will say that it has not.
+            self._send_assignment(child, peer, peer.assigned[0].digest, now)
+        elif applied != target and now - peer.assigned[1] >= REPAIR_AFTER:
+            self._send_assignment(child, peer, applied.digest, now)
 
     def _send_assignment(self, child: str, peer: Peer, base: str, now: float) -> None:
         for step in peer.assignment.steps_from(base):

@@ -196,7 +196,7 @@ class Children:
             self._fleet.set_live(event.child, True)
             self._on_child(event.child)
         wall = self._clock.wall()
-        for attempt in sorted(event.applied.changed):
+        for attempt in sorted(event.applied.changed & statuses.keys()):  # what has gone since comes with its own event
             if not self._on_attempt(attempt):
                 continue  # of an earlier time: not in the child's assignment, hence being stopped there
             seen = Observed(attempt, event.child, statuses[attempt], wall)
@@ -213,7 +213,7 @@ class Children:
 
     def _nodes_reported(self, event: link.Reported) -> None:
         nodes: Mapping[str, NodeView] = self._link.peers[event.child].nodes.entries
-        for id in event.applied.changed:
+        for id in event.applied.changed & nodes.keys():
             document = {"cluster": event.child, **msgspec.to_builtins(nodes[id])}
             self._ledger.write(Put(documents.NODES, f"{event.child}/{id}", document))
         for id in event.applied.removed:

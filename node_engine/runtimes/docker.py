@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from node_engine.runtimes.docker_events import DockerEvents
 from node_engine.runtimes.docker_figures import Figures, figures_of_process, figures_of_stats
 from node_engine.runtimes.docker_pull import pull
 from node_engine.runtimes.docker_request import container_name, request_of
-from node_engine.runtimes.endings import reason_of_exit
+from node_engine.runtimes.endings import SIGNALLED, reason_of_exit
 from node_engine.runtimes.interface import (
     LABEL_ATTEMPT,
     LABEL_INSTALLATION,
@@ -37,6 +38,7 @@ _REMOVAL = 10.0
 #: Seconds between looks at that.
 _LOOK = 0.05
 _MIB = 1024 * 1024
+_KILLED = SIGNALLED + signal.SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class DockerRuntime:
         self._rates = CpuRates()
         self._groups = ControlGroups.find("")
         self._seen: dict[str, _Seen] = {}
+        self._stopped: set[str] = set()
 
     def available(self) -> str:
         return self._client.problem()
@@ -90,12 +93,14 @@ class DockerRuntime:
             raise RuntimeFault(f"{attempt} was not prepared")
         if not found["State"]["Running"]:
             self._seen.pop(attempt, None)
+            self._stopped.discard(attempt)
             with self._client.connected(workload.specification.image) as api:
                 api.start(found["Id"])
             found = self._inspect(attempt) or found
-        return _instance(attempt, found)
+        return self._instance(attempt, found)
 
     def stop(self, attempt: str, grace: float) -> None:
+        self._stopped.add(attempt)
         with contextlib.suppress(NotThere), self._client.connected() as api:
             api.stop(container_name(attempt), timeout=math.ceil(grace))
 
@@ -112,6 +117,7 @@ class DockerRuntime:
                     raise
                 time.sleep(_LOOK)
         self._seen.pop(attempt, None)
+        self._stopped.discard(attempt)
 
     def list(self) -> Sequence[Instance]:
         labels = [f"{key}={value}" for key, value in self._labels.items()]
@@ -149,7 +155,7 @@ class DockerRuntime:
         kept = b""
         with contextlib.suppress(NotThere), self._client.connected() as api:
             # Piece by piece: so many lines may be far more than is given.
-            for piece in api.logs(container_name(attempt), tail=tail, stream=True):
+            for piece in api.logs(container_name(attempt), tail=tail, stream=True, follow=False):
                 kept = (kept + piece)[-TAIL_BYTES:]
         return last_lines(kept, tail)
 
@@ -192,7 +198,7 @@ class DockerRuntime:
         if before and (before.id, before.line) == (line["Id"], words):
             return before
         found = self._inspect(attempt)
-        return _Seen(found["Id"], words, found["State"]["Pid"], _instance(attempt, found)) if found else None
+        return _Seen(found["Id"], words, found["State"]["Pid"], self._instance(attempt, found)) if found else None
 
     def _figures(self, seen: _Seen) -> Figures | None:
         figures = figures_of_process(self._groups, seen.id, seen.pid)
@@ -201,18 +207,19 @@ class DockerRuntime:
                 return figures_of_stats(api.stats(seen.id, stream=False, one_shot=True))
         return figures
 
-
-def _instance(attempt: str, found: Mapping[str, Any]) -> Instance:
-    """An inspected container in our words."""
-    state = found["State"]
-    # "0001-01-01T00:00:00Z" is the engine's word for never.
-    began = datetime.fromisoformat(state["StartedAt"])
-    started = began.timestamp() if began.year > 1 else 0.0
-    if state["Status"] == "created":
-        return Instance(attempt, "prepared")
-    if state["Running"] or state["Restarting"]:
-        return Instance(attempt, "running", started=started)
-    reason = reason_of_exit(
-        state["ExitCode"], out_of_memory=state["OOMKilled"], memory=found["HostConfig"]["Memory"] // _MIB
-    )
-    return Instance(attempt, "exited", state["ExitCode"], started, reason)
+    def _instance(self, attempt: str, found: Mapping[str, Any]) -> Instance:
+        """An inspected container in our words."""
+        state, memory = found["State"], found["HostConfig"]["Memory"] // _MIB
+        # "0001-01-01T00:00:00Z" is the engine's word for never.
+        began = datetime.fromisoformat(state["StartedAt"])
+        started = began.timestamp() if began.year > 1 else 0.0
+        if state["Status"] == "created":
+            return Instance(attempt, "prepared")
+        if state["Running"] or state["Restarting"]:
+            return Instance(attempt, "running", started=started)
+        exit_code = state["ExitCode"]
+        reason = reason_of_exit(exit_code, out_of_memory=state["OOMKilled"], memory=memory)
+        if memory and exit_code == _KILLED and not state["OOMKilled"] and attempt not in self._stopped:
+            # A busy engine misses the kernel's word on it (Docker 20.10: one in eight times).
+            reason += f", perhaps out of memory (limit {memory} MiB)"
+        return Instance(attempt, "exited", exit_code, started, reason)

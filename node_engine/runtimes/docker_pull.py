@@ -56,7 +56,7 @@ def pull(client: docker.APIClient, image: str, progress: Progress, clock: Clock)
     with answer:
         if answer.status_code != 200:
             raise fault_of(answer.text, image)
-        progress(f"pulling {image}")
+        progress(said := f"pulling {image}")
         layers: dict[str, _Bytes] = {}
         told = clock.now()
         for text in answer.iter_lines(chunk_size=None):
@@ -71,4 +71,5 @@ def pull(client: docker.APIClient, image: str, progress: Progress, clock: Clock)
                 told = clock.now()
                 done = sum(layer.current for layer in layers.values()) // _MIB
                 total = sum(layer.total for layer in layers.values()) // _MIB
-                progress(f"pulling {image}: {done} of {total} MiB")
+                if (news := f"pulling {image}: {done} of {total} MiB") != said:
+                    progress(said := news)

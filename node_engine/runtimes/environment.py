@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from node_engine.runtimes.interface import RuntimeFault, Workload
 
-#: The variable that says whose a process is, by which strays are found.
-TAG = "MANGROVE_ATTEMPT"
-
 
 def environment_of(workload: Workload) -> dict[str, str]:
-    """The engine's variables, the specification's, which win, and TAG, which nothing else may claim.
+    """The engine's variables, and the specification's, which win.
 
     Raises RuntimeFault for an entry that is not `KEY=value`.
     """
@@ -19,4 +16,4 @@ def environment_of(workload: Workload) -> dict[str, str]:
         if not key or not equals or "\0" in entry:
             raise RuntimeFault(f"environment: {entry!r} is not of the form KEY=value", permanent=True)
         found[key] = value
-    return found | {TAG: workload.attempt}
+    return found

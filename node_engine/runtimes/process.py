@@ -31,7 +31,6 @@ from node_engine.runtimes import output, processes, supervisor
 from node_engine.runtimes.cgroups import ControlGroups, Group
 from node_engine.runtimes.command import check_free, command_of
 from node_engine.runtimes.endings import reason_of_exit
-from node_engine.runtimes.environment import TAG
 from node_engine.runtimes.interface import Instance, Progress, RuntimeFault, Workload
 from node_engine.runtimes.rates import CpuRates
 from node_engine.runtimes.watcher import Watcher
@@ -134,6 +133,7 @@ class ProcessRuntime:
         resources, ports = workload.specification.resources, workload.specification.ports
         folder, group = self._path(attempt), self._group(attempt)
         command, environment = command_of(workload, folder / supervisor.WORK)
+        environment |= self._tags(attempt)
         check_free(ports)
         records: list[_Record] = []
 
@@ -218,6 +218,14 @@ class ProcessRuntime:
             raise RuntimeFault(f"attempt {attempt!r} is not made of letters and digits", permanent=True)
         return self._folder / attempt
 
+    def _tags(self, attempt: str) -> dict[str, str]:
+        """The labels of an instance, as far as a process can have any: in its environment."""
+        return {
+            "MANGROVE_INSTALLATION": self._installation,
+            "MANGROVE_NODE": self._node,
+            "MANGROVE_ATTEMPT": attempt,
+        }
+
     def _group(self, attempt: str) -> Group | None:
         return self._groups.group(attempt) if self._groups else None
 
@@ -286,13 +294,13 @@ class ProcessRuntime:
             leader = None
         # A session has its leader's number, which may be another's once the leader is gone (that is: reaped).
         session = leader.pid if leader else -1
-        tag = f"{TAG}={held.attempt}"
+        tags = {f"{key}={value}".encode() for key, value in self._tags(held.attempt).items()}
         return [
             process.pid
             for process in processes.all_processes()
             if process.pid != session
             and process.state != "Z"
-            and (process.session == session or processes.has_environment(process.pid, tag))
+            and (process.session == session or processes.has_environment(process.pid, tags))
         ]
 
     def _kill(self, held: _Held) -> bool:

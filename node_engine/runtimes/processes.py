@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -51,11 +51,11 @@ def all_processes() -> Iterator[Process]:
             yield process
 
 
-def has_environment(pid: int, entry: str) -> bool:
-    """Whether a process began its life with `entry` (`KEY=value`) in its environment; False when not visible."""
+def has_environment(pid: int, entries: Set[bytes]) -> bool:
+    """Whether a process began its life with all `entries` (`KEY=value`) in its environment; False when not visible."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return entry.encode() in file.read().split(b"\0")
+            return entries <= set(file.read().split(b"\0"))
     except OSError:
         return False
 

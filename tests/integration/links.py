@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from paho.mqtt.enums import CallbackAPIVersion
 
+from mangrove.link.transports.address import Address
 from mangrove.link.transports.interface import Broker, Connected, Disconnected, Received, TransportEvent
-from mangrove.link.transports.mqtt_connection import Address
 
 #: Seconds that anything may take which should happen at once: long, because two busy cores are shared.
 PATIENCE = 20.0
@@ -154,7 +154,7 @@ class RawClient:
     def publish(self, topic: str, payload: bytes, qos: int = 0, *, retain: bool = False) -> None:
         """Send, and wait until it is acknowledged (QoS 1), or written, or the broker has cut the connection."""
         info = self._client.publish(topic, payload, qos, retain)
-        wait_until(lambda: info.is_published() or not self._client.is_connected(), f"sending to {topic}")
+        wait_until(lambda: not self._client.is_connected() or info.is_published(), f"sending to {topic}")
 
     def close(self) -> None:
         self._client.disconnect()

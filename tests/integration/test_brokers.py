@@ -43,11 +43,12 @@ def lives(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def kill(broker: ManagedBroker) -> None:
+def kill(broker: ManagedBroker, meanwhile: Callable[[], None] = lambda: None) -> None:
     """End the broker's process by force, and wait for the next one."""
     pid = broker.pid
     assert pid
     os.kill(pid, signal.SIGKILL)
+    meanwhile()
     wait_until(lambda: broker.alive() and broker.pid != pid, "the broker to be back")
 
 
@@ -62,7 +63,7 @@ def test_a_child_that_joins_or_leaves_does_not_disturb_the_others(make_broker: M
     pid = broker.pid
     staying, at_staying = connect(broker, parent, stays)
     as_comer = Broker(broker.url("127.0.0.1"), comes.username, comes.password)
-    assert "refused the credentials" in try_broker(parent.username, as_comer)
+    assert "refused the credentials" in try_broker(as_comer, f"mangrove/{parent.username}/{comes.username}/down/+")
 
     broker.set_children([comes, stays])
     coming, at_coming = connect(broker, parent, comes)
@@ -88,10 +89,7 @@ def test_accounts_are_there_after_a_restart_of_the_broker(make_broker: MakeBroke
     parent, child = account(), account()
     broker = make_broker(parent)
     broker.start()
-    assert broker.pid
-    os.kill(broker.pid, signal.SIGKILL)
-    broker.set_children([child])  # while it is down, or coming up
-    wait_until(broker.alive, "the broker to be back")
+    kill(broker, meanwhile=lambda: broker.set_children([child]))
     connect(broker, parent, child)[0].close()
 
 

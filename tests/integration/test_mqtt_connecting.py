@@ -17,6 +17,7 @@ from mangrove.base.errors import InvalidInput
 from mangrove.link.brokers import nats
 from mangrove.link.brokers.managed import Tls
 from mangrove.link.transports import mqtt_connection
+from mangrove.link.transports.address import Address
 from mangrove.link.transports.interface import Broker, Connected, Disconnected, Received
 from mangrove.link.transports.mqtt import MqttChildTransport, MqttParentTransport, try_broker
 from tests.integration.conftest import MakeBroker, account
@@ -74,7 +75,7 @@ def server(answer: Callable[[socket.socket], object]) -> Iterator[str]:
     ],
 )
 def test_addresses(url: str, tls: bool, transport: str, host: str, port: int, path: str) -> None:
-    address = mqtt_connection.Address.parse(url)
+    address = Address.parse(url)
     assert (address.tls, address.transport, address.host, address.port, address.path) == (
         tls,
         transport,
@@ -113,6 +114,7 @@ def test_reasons_of_failure_are_for_people(
     def no_such_name(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
+    assert "is not the name of a machine" in attempt(Broker(f"mqtt://{'long' * 20}.example"))
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
     assert "the name of broker.example:1883 cannot be resolved" in attempt(Broker("mqtt://broker.example"))
 
@@ -268,7 +270,7 @@ def web_url(
 @pytest.mark.broker
 def test_web_sockets(web_url: str, certificate: Certificate) -> None:
     broker = Broker(web_url, ca_file=str(certificate.ca) if web_url.startswith("wss") else "")
-    wait_until(lambda: not try_broker("parent", broker), "NATS to answer")
+    wait_until(lambda: not try_broker(broker, "mangrove/parent/+/up/+"), "NATS to answer")
     at_parent, at_child = Inbox(), Inbox()
     parent = MqttParentTransport("parent", [broker], at_parent)
     parent.open()

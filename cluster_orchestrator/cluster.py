@@ -142,7 +142,10 @@ class Cluster:
         if slot is None or slot.desired == "stop":
             return Status(id, Phase.STOPPING, "being removed")
         current = placement.current if placement is not None else None
-        return slot_status(id, placement, parent.observed.get(current.attempt) if current is not None else None)
+        if current is None:
+            return slot_status(id, placement, None)
+        silent = current.child not in parent.link.peers or parent.link.peers[current.child].silent
+        return slot_status(id, placement, parent.observed.get(current.attempt), silent=silent)
 
     def _sum(self) -> None:
         fleet, now = self.parent.fleet, self._clock.now()

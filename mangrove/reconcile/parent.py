@@ -138,20 +138,31 @@ def _judge_current(
         placement = _without_current(placement, view, f"failed on {view.name(current.child)}: {status.reason}")
         return msgspec.structs.replace(placement, failures=failures, not_before=now + delay), None
     silent = view.silent_for(current.child)
-    if silent is not None:
-        where = view.place(slot, placement.refused, frozenset({current.child}))
-        name = view.name(current.child)
-        if isinstance(where, NoFit):
-            # Stay put: it may well be running there, and there is nowhere better.
-            reason = f"{name} not heard for {silent:.0f} s, and nothing else fits: {where.reason}"
-            return placement, Decision(msgspec.structs.replace(placement, reason=_short(reason)))
-        told.append(f"moved away from {name}: {name} silent for {silent:.1f} s")
-        return _without_current(placement, view, f"{name} silent"), None
+    if silent is not None and view.has_ended(current):
+        return _without_current(placement, view, f"{view.name(current.child)} was removed"), None
+    if silent is not None or (status is not None and status.silent):
+        return _judge_silent(slot, placement, current, view, told)
     if phase == Phase.RUNNING and (placement.failures or placement.refused):
         placement = msgspec.structs.replace(placement, refused={}, failures=0)
     if placement.reason:
         placement = msgspec.structs.replace(placement, reason="")
     return placement, Decision(placement)
+
+
+def _judge_silent(
+    slot: Slot, placement: Placement, current: Given, view: View, told: list[str]
+) -> tuple[Placement, Decision | None]:
+    """The same for an attempt on a child that is not heard, or on a node below that its cluster does not hear."""
+    silent, status, name = view.silent_for(current.child), view.status(current), view.name(current.child)
+    below = status.reason if status is not None else ""
+    unheard = f"{name} not heard for {silent:.0f} s" if silent is not None else f"{name}: {below}"
+    where = view.place(slot, placement.refused, frozenset({current.child}))
+    if isinstance(where, NoFit):
+        # Stay put: it may well be running there, and there is nowhere better.
+        reason = f"{unheard}, and nothing else fits: {where.reason}"
+        return placement, Decision(msgspec.structs.replace(placement, reason=_short(reason)))
+    told.append(f"moved away from {unheard}")
+    return _without_current(placement, view, f"moved away from {unheard}"), None
 
 
 def _give_away(

@@ -9,10 +9,11 @@ from mangrove.model.documents import Observed, Placement
 from mangrove.model.phases import Phase
 
 
-def slot_status(slot: str, placement: Placement | None, observed: Observed | None) -> Status:
+def slot_status(slot: str, placement: Placement | None, observed: Observed | None, *, silent: bool = False) -> Status:
     """The status of a slot under the slot's own id.
 
     observed: the last word about the placement's current attempt. Nothing is known and nothing decided: pending.
+    silent: whether the child that has it is not heard now.
     """
     if placement is None:
         return Status(slot, Phase.PENDING)
@@ -21,6 +22,7 @@ def slot_status(slot: str, placement: Placement | None, observed: Observed | Non
     if placement.current is None:
         return Status(slot, Phase.PENDING, placement.reason)
     if observed is None or observed.attempt != placement.current.attempt:
-        return Status(slot, Phase.ASSIGNED, placement.reason)
+        return Status(slot, Phase.ASSIGNED, placement.reason, silent=silent)
     status = observed.status
-    return msgspec.structs.replace(status, attempt=slot, reason=placement.reason or status.reason)
+    reason = placement.reason or status.reason
+    return msgspec.structs.replace(status, attempt=slot, reason=reason, silent=silent or status.silent)

@@ -132,7 +132,8 @@ class Slots:
             self._ledger.write(Put(documents.PLACEMENTS, id, msgspec.to_builtins(decision.placement)))
         current = decision.placement.current
         if current is not None:
-            homeless = view.silent_for(current.child) is not None
+            status = view.status(current)
+            homeless = view.silent_for(current.child) is not None or (status is not None and status.silent)
         else:
             homeless = decision.placement.final is None
         (self._homeless.add if homeless else self._homeless.discard)(id)

@@ -132,6 +132,9 @@ class Cluster:
                 remove.append(id)
             else:
                 put[id] = status
+                if status.phase is Phase.REFUSED:
+                    # Told together with the room that it was refused by, so that the root sees when that changes.
+                    self._summed = (-1, 0.0)
         self._statuses.change(put, remove)
 
     def _status(self, id: str) -> Status | None:

@@ -174,7 +174,7 @@ def _give_away(
     may_refuse: bool,
     told: list[str],
 ) -> Decision:
-    if placement.not_before > now:
+    if now < placement.not_before <= now + RETRY_LAST:  # further ahead only when the wall clock was set back since
         return Decision(placement, wake=placement.not_before, told=tuple(told))
     if placement.refused and placement.waiting_since and now - placement.waiting_since >= ASK_AGAIN:
         placement = msgspec.structs.replace(placement, refused={}, waiting_since=now)
@@ -191,7 +191,7 @@ def _give_away(
 
 
 def _wait_or_hand_back(placement: Placement, reason: str, now: float, may_refuse: bool, told: list[str]) -> Decision:
-    since = placement.waiting_since or now
+    since = min(placement.waiting_since or now, now)
     waiting = msgspec.structs.replace(placement, reason=_short(reason), waiting_since=since)
     patience = HAND_BACK_AFTER if placement.epoch else 0.0
     if not may_refuse:

@@ -45,8 +45,8 @@ class Slots:
         self._homeless: set[str] = set()  # slots that want a child: they have none, or a silent one
         self._dirty: set[str] = set()
         self._told: set[str] = set()
-        self._wakes: list[tuple[float, str]] = []  # a heap of (wall-clock seconds, slot)
-        self._waking: set[tuple[float, str]] = set()  # what is in it
+        self._wakes: list[tuple[float, str]] = []  # a heap of (seconds of `Clock.now`, slot)
+        self._waking: dict[str, float] = {}  # slot → wall-clock seconds at which it wants to be woken
         self._moves: Moves = {}
         self._fleet_seen = -1
         self._could_refuse = False
@@ -121,9 +121,10 @@ class Slots:
         decision = decide(slot, before or Placement(id), view, wall, self._new_id, may_refuse=may_refuse)
         for text in decision.told:
             self._journal.tell("slot", id, f"{self._name(slot)} {text}")
-        if decision.wake is not None and (decision.wake, id) not in self._waking:
-            self._waking.add((decision.wake, id))
-            heapq.heappush(self._wakes, (decision.wake, id))
+        if decision.wake is not None and self._waking.get(id) != decision.wake:
+            # Waited for on a clock that does not jump; the wall's may, and `decide` then says anew how long it is.
+            self._waking[id] = decision.wake
+            heapq.heappush(self._wakes, (self._clock.now() + max(0.0, decision.wake - wall), id))
         if decision.placement is None:
             self._drop(id, slot)
             return
@@ -139,11 +140,11 @@ class Slots:
         (self._homeless.add if homeless else self._homeless.discard)(id)
 
     def _wake(self) -> None:
-        wall = self._clock.wall()
-        while self._wakes and self._wakes[0][0] <= wall:
-            due = heapq.heappop(self._wakes)
-            self._waking.discard(due)
-            self._dirty.add(due[1])
+        now = self._clock.now()
+        while self._wakes and self._wakes[0][0] <= now:
+            _, id = heapq.heappop(self._wakes)
+            self._waking.pop(id, None)
+            self._dirty.add(id)
 
     def _place(self, id: str, placement: Placement) -> None:
         """Let `placement` stand for the slot: reservations, indexes, and what the children are to be told."""
@@ -202,7 +203,7 @@ class Slots:
 
     def seconds_to_wake(self) -> float:
         """Seconds until `decide` has something to do by itself."""
-        return max(0.0, self._wakes[0][0] - self._clock.wall()) if self._wakes else float("inf")
+        return max(0.0, self._wakes[0][0] - self._clock.now()) if self._wakes else float("inf")
 
     def _name(self, slot: Slot | None) -> str:
         if slot is None:

@@ -1,0 +1,55 @@
+"""Each benchmark runs, at its smallest: what it measures is there, and nothing was lost or left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks import burst, deploy, memory, reports
+from benchmarks.processes import working_below
+from benchmarks.result import Result, table
+
+pytestmark = pytest.mark.broker
+
+
+def figures(result: Result) -> dict[str, float]:
+    """By name; the table is made too, since nobody else looks at it."""
+    assert result.title in table(result)
+    return {figure.name: figure.value for figure in result.figures}
+
+
+def test_deploy(tmp_path: Path) -> None:
+    found = figures(deploy.measure(tmp_path, deploy.Size(rounds=1, warm_up=0, docker=False)))
+
+    assert 0 < found["process, request to RUNNING, p50"] <= found["process, request to RUNNING, p95"] < 30_000
+    assert "docker run -d, p50" not in found
+    assert not list(working_below(tmp_path))
+
+
+def test_burst(tmp_path: Path) -> None:
+    found = figures(burst.measure(tmp_path, burst.Size(instances=5, nodes=2, rounds=1)))
+
+    assert found["lost"] == 0
+    assert 0 < found["all requests answered, p50"] <= found["all RUNNING, p50"]
+
+
+def test_memory(tmp_path: Path) -> None:
+    found = figures(memory.measure(tmp_path, memory.Size(nodes=2, settle=0, rest=0.2, docker=False)))
+
+    machine = psutil.virtual_memory().total / 1e6
+    for program in ("root", "cluster", "node, process runtime"):
+        # A Python alone is some megabytes.
+        assert 3 < found[f"{program}, PSS"] <= found[f"{program}, RSS"] < machine
+        assert 0 <= found[f"{program}, CPU at rest"] <= 100 * (psutil.cpu_count() or 1)
+
+
+def test_reports(tmp_path: Path) -> None:
+    found = figures(reports.measure(tmp_path, reports.Size(nodes=4, warm_up=0, seconds=3, rounds=1)))
+
+    # Four nodes, each once in two seconds.
+    assert found["cluster, CPU-seconds per 1,000 reports"] > 0
+    assert found["nodes whose newest report is not what the cluster shows"] == 0
+    assert found["messages that were not sent"] == 0
+    assert found["beat sent to acknowledgement heard, p50"] > 0

@@ -14,16 +14,14 @@ import msgspec
 from flask import Blueprint, Response, jsonify, request
 
 from mangrove.base.clock import Clock
-from mangrove.base.errors import InvalidInput, Unauthorized
+from mangrove.base.errors import Unauthorized
 from mangrove.base.files import private_folder, write_atomically
+from mangrove.client.cluster import OPERATOR_TOKEN
 from mangrove.identity import tokens
 from mangrove.identity.secret import MasterSecret
 from mangrove.model.child import NodeView
 from mangrove.roles.web import read_body
 from mangrove.store.interface import Store
-
-#: Longest life and most uses of a node token: a year, and a large fleet.
-_LONGEST, _MOST = 366 * 86400.0, 100_000
 
 
 class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,18 +33,15 @@ class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def issue_node_token(store: Store, clock: Clock, wanted: TokenRequest) -> dict[str, Any]:
     """A new join token for nodes: `id`, `token`, `expires` (wall-clock seconds). Raises InvalidInput."""
-    if not 1 <= wanted.ttl <= _LONGEST:
-        raise InvalidInput("ttl", f"{wanted.ttl:g} must be between 1 and {_LONGEST:g} seconds")
-    if not 1 <= wanted.uses <= _MOST:
-        raise InvalidInput("uses", f"{wanted.uses} must be between 1 and {_MOST}")
     issued = tokens.issue(store, clock, ttl=wanted.ttl, uses=wanted.uses)
     return {"id": issued.id, "token": issued.text, "expires": issued.expires}
 
 
 def keep_operator_token(data: Path, secret: MasterSecret) -> str:
-    """The operator's token, also written to `secrets/operator.token` for the command line."""
-    token = secret.operator_token()
-    write_atomically(private_folder(data / "secrets") / "operator.token", token.encode())
+    """The operator's token, also written to the data folder for the command line."""
+    token, path = secret.operator_token(), data / OPERATOR_TOKEN
+    private_folder(path.parent)
+    write_atomically(path, token.encode())
     return token
 
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
+import msgspec
 
-from mangrove.base.errors import MangroveError
+from mangrove.base.errors import InvalidInput, MangroveError, NotFound
 from mangrove.base.log import set_up_logging
+from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
+from mangrove.client.cluster import DEFAULT_PORT, ClusterClient, operator_token_in
+from mangrove.client.root import RootClient
+from mangrove.reconcile.child import Record
 from node_engine import main as program
 from node_engine.joining import join_cluster, leave_cluster, membership_in
 from node_engine.runtimes.choose import choose_runtimes
-from node_engine.runtimes.interface import RuntimeFault
+from node_engine.runtimes.interface import Runtime, RuntimeFault
 from node_engine.state import StateFolder
 from node_engine.status import STALE_AFTER, read_status
 
 _DATA = click.option(
     "--data-dir", type=click.Path(path_type=Path), default=program.DATA, show_default=True, help="The engine's folder."
 )
+
+#: Instances ended at once: each may take all of its grace, and ending costs next to nothing.
+_AT_ONCE = 16
 
 
 @click.group()
@@ -85,6 +95,83 @@ def status(data_dir: Path) -> None:
 
 
 @node.command()
+@click.option("--cluster", metavar="NAME", help="The cluster to join; needed when the root has several.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Ask the cluster itself, whose data folder this is, and no root: on its machine, as its user.",
+)
+@click.option("--address", default=f"127.0.0.1:{DEFAULT_PORT}", show_default=True, help="With --data-dir: where it is.")
+@ttl_option
+@uses_option
+@click.option("--revoke", metavar="ID", help="With --data-dir: let the token with this id join nobody any more.")
+@root_options
+def token(
+    root: RootOptions,
+    cluster: str | None,
+    data_dir: Path | None,
+    address: str,
+    ttl: float,
+    uses: int,
+    revoke: str | None,
+) -> None:
+    """Print a new token by which a node can join a cluster."""
+    if data_dir is not None:
+        local = ClusterClient(address, operator_token_in(data_dir))
+        if revoke is not None:
+            local.revoke_node_token(revoke)
+            click.echo("revoked", err=True)
+            return
+        made = local.node_token(ttl=ttl, uses=uses)
+    elif revoke is not None:
+        raise InvalidInput("--revoke", "name the data folder of the cluster too, with --data-dir on its machine")
+    else:
+        client = root.connect()
+        made = client.node_token(_cluster_named(client, cluster), ttl=ttl, uses=uses)
+    click.echo(made.token)
+    click.echo(
+        f"Its id is {made.id}. On the new node's machine: "
+        "MANGROVE_TOKEN=<this token> mangrove node join <the cluster's address>",
+        err=True,
+    )
+
+
+def _cluster_named(client: RootClient, name: str | None) -> str:
+    """The id of the cluster of that name, or of the only one. Raises NotFound, InvalidInput."""
+    ids = {cluster.name: cluster.id for cluster in client.clusters()}
+    known = ", ".join(sorted(ids)) or "none has joined"
+    if name is None and len(ids) == 1:
+        return next(iter(ids.values()))
+    if name is None:
+        raise InvalidInput("--cluster", f"name the cluster that the node shall join ({known})")
+    if name not in ids:
+        raise NotFound(f"--cluster: there is no cluster {name!r} ({known})")
+    return ids[name]
+
+
+@node.command()
+@_DATA
+@click.option("--grace", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds to end in.")
+def halt(data_dir: Path, grace: float) -> None:
+    """End all that runs here, as if this machine went down; it starts again with the engine. Stop the engine first."""
+    set_up_logging("node", "WARNING")
+    ended, problems = 0, list[str]()
+    state = StateFolder(data_dir)
+    try:
+        known = membership_in(state)
+        if known is not None and known.reply is not None:
+            records = state.load_records()
+            # What they ran in is over, so the engine takes their end for that of the machine, not for a failure.
+            state.save_records(msgspec.structs.replace(each, boot=each.boot and "over") for each in records)
+            ended, problems = _remove_all(data_dir, state.installation, known.reply.child, grace, records)
+    finally:
+        state.close()
+    if problems:
+        raise click.ClickException("; ".join(problems))
+    click.echo(f"{ended} instances were ended.")
+
+
+@node.command()
 @_DATA
 @click.option("--force", is_flag=True, help="Forget the cluster even if it cannot be told.")
 def leave(data_dir: Path, force: bool) -> None:
@@ -103,7 +190,9 @@ def leave(data_dir: Path, force: bool) -> None:
             name = known.reply.parent_name
             state.save_identity(None)
             state.save_assignment(None)
-        removed = _remove_all(data_dir, state.installation, known.reply.child)
+        removed, problems = _remove_all(data_dir, state.installation, known.reply.child, 10.0, state.load_records())
+        for problem in problems:
+            click.echo(f"not removed: {problem}", err=True)
         state.save_records([])
     except MangroveError as error:
         raise click.ClickException(error.message) from None
@@ -112,16 +201,31 @@ def leave(data_dir: Path, force: bool) -> None:
     click.echo(f"This node has left {name}; {removed} instances were removed.")
 
 
-def _remove_all(data_dir: Path, installation: str, node_id: str) -> int:
-    removed = 0
-    for runtime in choose_runtimes("", data_dir / "instances", installation, node_id).values():
+def _remove_all(
+    data_dir: Path, installation: str, node_id: str, grace: float, records: Iterable[Record]
+) -> tuple[int, list[str]]:
+    """End and remove all instances of a node; how many, and one line for each that is left."""
+    needed = {record.specification.runtime for record in records}
+    removed, problems = 0, []
+    for name, runtime in choose_runtimes("", data_dir / "instances", installation, node_id).items():
+
+        def remove(attempt: str, runtime: Runtime = runtime) -> str:
+            try:
+                runtime.stop(attempt, grace)
+                runtime.remove(attempt)
+            except RuntimeFault as fault:
+                return fault.message
+            return ""
+
         try:
-            for instance in runtime.list():
-                runtime.stop(instance.attempt, 10.0)
-                runtime.remove(instance.attempt)
-                removed += 1
+            attempts = [instance.attempt for instance in runtime.list()]
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                left = [problem for problem in pool.map(remove, attempts) if problem]
+            removed += len(attempts) - len(left)
+            problems += left
         except RuntimeFault as fault:
-            click.echo(f"not removed: {fault.message}", err=True)
+            if name in needed:  # else it is only that there is no such runtime on this machine
+                problems.append(fault.message)
         finally:
             runtime.close()
-    return removed
+    return removed, problems

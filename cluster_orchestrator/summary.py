@@ -17,9 +17,12 @@ _LARGEST = 8
 
 def cluster_capacity(rows: Iterable[Row], version: int, position: Position | None) -> Capacity:
     """The cluster as one child of the root: of its nodes that are connected now."""
+    rows = list(rows)
     live = [row for row in rows if row.live]
+    # The root subtracts all that it has given to this cluster, so what is bound on silent nodes must be in the sum.
+    bound = sum((row.reserved for row in rows if not row.live), NOTHING)
     return Capacity(
-        allocatable=sum((row.capacity.allocatable for row in live), NOTHING),
+        allocatable=sum((row.capacity.allocatable for row in live), bound),
         largest=largest([row.free for row in live]),
         nodes=len(live),
         architectures=_union(row.capacity.architectures for row in live),

@@ -5,18 +5,17 @@ Numbers are those of the design's invariants.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from mangrove.model.documents import PLACEMENTS, SLOTS, Given, Placement
-from mangrove.model.phases import ENDED, Phase
+from mangrove.model.documents import SLOTS, Given
+from mangrove.model.phases import ENDED
 from mangrove.model.resources import NOTHING, Resources
 from mangrove.roles.parent import Parent
-from mangrove.store.memory import MemoryStore
 from node_engine.operations import Operation
-from tests.simulation.processes import NODE_SIZE, ClusterProcess, NodeProcess, RootProcess
-from tests.simulation.world import SETTINGS
+from tests.simulation.processes import NODE_SIZE, ClusterProcess, NodeProcess, ParentProcess
+from tests.simulation.truth import Decided, attempts_of
+from tests.simulation.world import SETTINGS, InvariantBroken
 
 if TYPE_CHECKING:
     from tests.simulation.tree import Tree
@@ -25,13 +24,8 @@ if TYPE_CHECKING:
 #: the slowest stop.
 ORPHAN_PATIENCE = 30.0
 
-
-class InvariantBroken(AssertionError):
-    """An invariant did not hold."""
-
-    def __init__(self, number: int, text: str) -> None:
-        super().__init__(f"invariant {number}: {text}")
-        self.number = number
+#: Virtual seconds for which what a false store has said may still be on its way.
+ECHO = 10.0
 
 
 class Watch:
@@ -39,119 +33,206 @@ class Watch:
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
+        self.wanted: set[str] = set()  # slots that the API acknowledged, and nobody has stopped
         self.stopped: set[str] = set()  # slots whose stop was acknowledged
-        self.completed: set[str] = set()
         self.excused: set[str] = set()  # attempts that have a reason to be started again
+        self._decided = Decided()
         self._current: dict[tuple[str, str], Given] = {}  # (parent, slot) → what was current
+        self._lives: dict[str, tuple[int, bool]] = {}  # parent → its life, and whether all it decided then is durable
+        self._given: dict[tuple[str, str], Resources] = {}  # (child, attempt) → what a true parent promised there
+        self._silent: dict[str, set[str]] = {}  # parent → children that it has a right to call silent
+        self._held: dict[str, AbstractSet[str]] = {}  # child → what its durable assignment has
+        self._taken: dict[str, set[str]] = {}  # child → what a true parent took out of it
         self._unwanted: dict[tuple[str, str], float] = {}  # (node, attempt) → since when
 
     # -- 2, 4, 6, 8: after every step of a parent
 
-    def parent_stepped(self, process: RootProcess | ClusterProcess) -> None:
+    def parent_stepped(self, process: ParentProcess) -> None:
         parent = process.parent
+        self._listen(process, parent)
         if process.impostor:
-            return  # a false store may believe what it likes; what it does is judged at the nodes
-        if parent.unavailable:
-            return
-        self._one_wanted_attempt(process.name, parent)
-        self._promises(process.name, parent)
+            return  # a false store may believe what it likes; what it does is judged at its children
+        self._called_silent(process, parent)
         self._moves(process, parent)
-        if isinstance(process, RootProcess):
-            self._deletes(parent)
+        if parent.unavailable:
+            return  # what it has decided is neither durable nor acted on
+        self._one_wanted_attempt(process.name, parent)
+        self._promises(process, parent)
+        if isinstance(process, ClusterProcess):
+            wanted = {id for id, slot in parent.slots.items() if slot.desired == "run"}
+            self._nothing_comes_back(process.name, wanted, trusted=not self._deceived(self.tree.root))
+        else:
+            self._desires(parent)
+
+    def _listen(self, process: ParentProcess, parent: Parent) -> None:
+        """Which children were really silent for a lease, while this process could have heard them."""
+        silent = {child for child in parent.link.peers if process.silence(child) >= SETTINGS.lease}
+        heard = {child for child, when in process.heard.items() if when == self.tree.world.clock.now()}
+        earlier = self._silent.get(process.name, set()) if process.started_at < self.tree.world.clock.now() else set()
+        self._silent[process.name] = silent | (earlier - heard)
+
+    def _called_silent(self, process: ParentProcess, parent: Parent) -> None:
+        """Nobody is called silent, to whoever above, who was not: 8."""
+        for child, peer in parent.link.peers.items():
+            if peer.silent and child not in self._silent[process.name]:
+                text = f"{process.name} calls {parent.name(child)} silent, heard {process.silence(child):.2f} s ago"
+                raise InvariantBroken(8, text, process.name, parent.name(child))
 
     def _one_wanted_attempt(self, name: str, parent: Parent) -> None:
-        wanted: dict[str, str] = {}
+        wanted: set[str] = set()
         for child, peer in parent.link.peers.items():
             for attempt in peer.assignment.ids:
                 slot = parent.slot_of(attempt)
                 placement = parent.placements.get(slot) if slot is not None else None
                 if slot is None or placement is None or placement.current is None:
-                    raise InvariantBroken(2, f"{name} assigns {attempt} to {child}, which no slot wants")
+                    raise InvariantBroken(2, f"{name} assigns {attempt} to {child}, which no slot wants", name, attempt)
                 if slot in wanted or placement.current.attempt != attempt or placement.current.child != child:
-                    raise InvariantBroken(2, f"{name} wants two attempts of slot {slot}")
-                wanted[slot] = attempt
+                    raise InvariantBroken(2, f"{name} wants two attempts of slot {slot}", name, slot)
+                wanted.add(slot)
 
-    def _promises(self, name: str, parent: Parent) -> None:
-        promised: dict[str, Resources] = {}
+    def _promises(self, process: ParentProcess, parent: Parent) -> None:
+        """What is promised of a child, and what the child still has of earlier promises, fits into it: 6."""
+        promised: dict[str, dict[str, Resources]] = {}
         for placement in parent.placements.values():
-            current = (placement.current,) if placement.current is not None else ()
-            for given in (*placement.leaving, *current):
+            for given in attempts_of(placement):
                 seen = parent.observed.get(given.attempt)
                 if seen is None or seen.status.phase not in ENDED:
-                    promised[given.child] = promised.get(given.child, NOTHING) + given.resources
-        for child, sum_ in promised.items():
-            row = parent.fleet.rows.get(child)
-            # A cluster's capacity shrinks with every node that falls silent; a node's stays what it is.
-            if row is not None and row.noun == "node" and not sum_.fits_in(row.capacity.allocatable):
-                raise InvariantBroken(6, f"{name} promised {sum_} of {row.name}, which has {row.capacity.allocatable}")
+                    promised.setdefault(given.child, {})[given.attempt] = given.resources
+                self._given[given.child, given.attempt] = given.resources
+        for child in self.tree.children_of(process):
+            id = child.identity.id
+            sums = promised.get(id, {})
+            for attempt in self._still_there(child, parent):
+                resources = self._given.get((id, attempt))
+                if resources is not None:
+                    sums[attempt] = resources
+            there = self.tree.size_of(child)
+            if not sum(sums.values(), NOTHING).fits_in(there):
+                text = f"{process.name} promised {sum(sums.values(), NOTHING)} of {child.name}, which has {there}"
+                raise InvariantBroken(6, text, child.name)
 
-    def _moves(self, process: RootProcess | ClusterProcess, parent: Parent) -> None:
+    def _still_there(self, child: ClusterProcess | NodeProcess, parent: Parent) -> AbstractSet[str]:
+        if isinstance(child, ClusterProcess):
+            return frozenset()  # what it wants of its nodes is judged there
+        going_on = {
+            attempt
+            for attempt in child.disk.held - child.disk.ended
+            if (seen := parent.observed.get(attempt)) is None or seen.status.phase not in ENDED
+        }
+        return child.runtime.running | going_on
+
+    def _moves(self, process: ParentProcess, parent: Parent) -> None:
         """A slot leaves a child only for a reason: 8."""
+        # What the life before decided last may have been lost with it, or not have been seen here.
+        life, known = self._lives.get(process.name, (0, False))
+        judged = known or life == process.life
+        self._lives[process.name] = (process.life, not parent.unavailable)
         for slot, placement in parent.placements.items():
             key = (process.name, slot)
             before = self._current.get(key)
-            if before is not None and (placement.current is None or placement.current.attempt != before.attempt):
+            moved = before is not None and (placement.current is None or placement.current.attempt != before.attempt)
+            if before is not None and moved and judged and not process.cut_short:
                 self._justified(process, parent, slot, before)
             if placement.current is None:
                 self._current.pop(key, None)
             else:
                 self._current[key] = placement.current
 
-    def _justified(self, process: RootProcess | ClusterProcess, parent: Parent, slot: str, before: Given) -> None:
+    def _justified(self, process: ParentProcess, parent: Parent, slot: str, before: Given) -> None:
         wanted = parent.slots.get(slot)
-        if wanted is None or wanted.desired == "stop":
+        if wanted is None or wanted.desired == "stop" or before.child not in parent.link.peers:
             return
         seen = parent.observed.get(before.attempt)
-        if seen is not None and seen.status.phase in ENDED:
+        if seen is not None and (seen.status.phase in ENDED or seen.status.silent):
             return
-        silent = self.tree.world.clock.now() - process.heard.get(before.child, process.started_at)
-        if silent < SETTINGS.lease:
-            raise InvariantBroken(
-                8, f"{process.name} took slot {slot} from {before.child}, which was heard {silent:.2f} s ago"
-            )
+        if before.child not in self._silent[process.name]:
+            silence = process.silence(before.child)
+            text = f"{process.name} took slot {slot} from {parent.name(before.child)}, silent for {silence:.2f} s"
+            raise InvariantBroken(8, text, process.name, parent.name(before.child), slot)
 
-    def _deletes(self, parent: Parent) -> None:
+    def _desires(self, parent: Parent) -> None:
+        """What users were told is what the root goes by: 4."""
         for slot in self.stopped:
-            there = parent.slots.get(slot)
-            placement = parent.placements.get(slot)
+            there, placement = parent.slots.get(slot), parent.placements.get(slot)
             if there is not None and there.desired != "stop":
-                raise InvariantBroken(4, f"slot {slot} was stopped, and is wanted again")
+                raise InvariantBroken(4, f"slot {slot} was stopped, and is wanted again", slot)
             if placement is not None and placement.current is not None:
-                raise InvariantBroken(4, f"slot {slot} was stopped, and has an attempt that is wanted")
+                raise InvariantBroken(4, f"slot {slot} was stopped, and has an attempt that is wanted", slot)
+        for slot in self.wanted:
+            there = parent.slots.get(slot)
+            if there is None or there.desired != "run":
+                raise InvariantBroken(4, f"slot {slot} was acknowledged, and is not wanted any more", slot)
 
-    # -- 6, 8, 11: whenever a node does something to what runs
+    def _nothing_comes_back(self, name: str, held: AbstractSet[str], *, trusted: bool) -> None:
+        """What was taken out of an assignment is never in it again, since attempts have ids of their own: 4."""
+        before = self._held.get(name)
+        if held is before:
+            return
+        self._held[name] = held
+        taken = self._taken.setdefault(name, set())
+        for attempt in sorted(held & taken):
+            raise InvariantBroken(4, f"{attempt} was withdrawn from {name}, and is assigned to it again", name, attempt)
+        if before is not None and trusted:
+            taken |= before - held
+
+    def _deceived(self, *processes: ParentProcess) -> bool:
+        """Whether one of these may have spoken lately with a false store behind it."""
+        return any(one.impostor or self.tree.world.clock.now() < one.echo_until for one in processes)
+
+    # -- 4, 6, 8, 11: at a node
+
+    def node_stepped(self, node: NodeProcess) -> None:
+        trusted = not self._deceived(node.cluster, self.tree.root)
+        self._nothing_comes_back(node.name, node.disk.held, trusted=trusted)
+
+    def forgot(self, node: NodeProcess) -> None:
+        """What a node knew of its attempts is lost, and what its parent concludes from that is no fault."""
+        self._held.pop(node.name, None)
+        for key in [key for key in self._given if key[0] == node.identity.id]:
+            del self._given[key]
 
     def operation(self, node: NodeProcess, operation: Operation) -> None:
-        if operation.kind in ("stop", "remove") and operation.attempt in node.runtime.running:
-            slot = self._wanted(node, operation.attempt)
-            if slot is not None:
-                false = any(process.impostor for process in (self.tree.root, *self.tree.clusters))
-                raise InvariantBroken(
-                    11 if false else 8, f"{node.name} stops {operation.attempt} of slot {slot}, which is wanted there"
-                )
+        attempt = operation.attempt
+        if operation.kind not in ("stop", "remove") or attempt not in node.runtime.running:
+            return
+        slot = self._wanted(node, attempt)
+        if slot is None or self._let_go(node, attempt):
+            return
+        number = 11 if self._deceived(self.tree.root, node.cluster) else 8
+        text = f"{node.name} stops {attempt} of slot {slot}, which is wanted there"
+        raise InvariantBroken(number, text, node.name, node.cluster.name, "root", attempt, slot)
 
     def _wanted(self, node: NodeProcess, attempt: str) -> str | None:
         """The root's slot for which this attempt is wanted on this node by everybody above, or None."""
-        placement = _placement_with(node.cluster.true_store, attempt)
-        if placement is None or placement.current is None or placement.current.attempt != attempt:
+        placement = self._decided.wanted(node.cluster.true_store, attempt)
+        if placement is None or placement.current is None or placement.current.child != node.identity.id:
             return None
-        if placement.current.child != node.identity.id:
+        root = self.tree.root.true_store
+        above = self._decided.wanted(root, placement.slot)
+        if above is None or above.current is None or above.current.child != node.cluster.identity.id:
             return None
-        above = _placement_with(self.tree.root.true_store, placement.slot)
-        if above is None or above.current is None or above.current.attempt != placement.slot:
-            return None
-        stored = self.tree.root.true_store.get(SLOTS, above.slot)
+        stored = root.get(SLOTS, above.slot)
         return above.slot if stored is not None and stored.document["desired"] == "run" else None
+
+    def _let_go(self, node: NodeProcess, attempt: str) -> bool:
+        """Whether a copy of a store that nobody could tell from the newest knew of the attempt, and withdrew it."""
+        placement = self._decided.wanted(node.cluster.true_store, attempt)
+        above = placement.slot if placement is not None else ""
+        return any(
+            process.false_store is not None and self._decided.withdrawn(process.false_store, id)
+            for process, id in ((node.cluster, attempt), (self.tree.root, above))
+        )
 
     def started(self, node: NodeProcess, attempt: str) -> None:
         running = sum((node.specifications[id].resources for id in node.runtime.running), NOTHING)
         if not running.fits_in(NODE_SIZE):
-            raise InvariantBroken(6, f"{node.name} has {NODE_SIZE}, and runs {running}")
+            raise InvariantBroken(6, f"{node.name} has {NODE_SIZE}, and runs {running}", node.name)
         if node.runtime.starts[attempt] > 1 and attempt not in self.excused:
-            raise InvariantBroken(8, f"{node.name} started {attempt} again, though nothing had happened to it")
+            text = f"{node.name} started {attempt} again, though nothing had happened to it"
+            raise InvariantBroken(8, text, node.name, attempt)
         self.excused.discard(attempt)
 
-    # -- 3, 4, 11: now and then
+    # -- 3: now and then
 
     def look(self) -> None:
         now = self.tree.world.clock.now()
@@ -163,53 +244,19 @@ class Watch:
                     key = (node.name, attempt)
                     seen[key] = self._unwanted.get(key, now)
                     if now - seen[key] > ORPHAN_PATIENCE:
-                        raise InvariantBroken(3, f"{attempt} runs on {node.name}, and nobody has wanted it for long")
+                        text = f"{attempt} runs on {node.name}, and nobody has wanted it for long"
+                        raise InvariantBroken(3, text, node.name, attempt)
         self._unwanted = seen
 
-    # -- 1: when the faults have stopped
-
-    def differences(self) -> list[str]:
-        """How what runs differs from what is wanted; empty when the tree has converged."""
-        root = self.tree.root
+    def running_for(self) -> tuple[dict[str, int], list[str]]:
+        """How often each of the root's slots runs, and what runs for none of them."""
         running: dict[str, int] = {}
-        found: list[str] = []
-        for node in self.tree.nodes:
+        stray: list[str] = []
+        for node in self.tree.within_reach():
             for attempt in node.runtime.running:
                 slot = self._wanted(node, attempt)
                 if slot is None:
-                    found.append(f"{attempt} runs on {node.name} for nobody")
+                    stray.append(f"{attempt} runs on {node.name} for nobody")
                 else:
                     running[slot] = running.get(slot, 0) + 1
-        for stored in root.true_store.load(SLOTS):
-            id = stored.id
-            if stored.document["desired"] == "stop":
-                found.append(f"slot {id} is stopped, but not gone")
-                continue
-            placement = root.parent.placements.get(id)
-            final = placement.final if placement is not None else None
-            if final is not None and final.phase is Phase.COMPLETED:
-                if running.get(id):
-                    found.append(f"slot {id} has completed, and runs again")
-            elif id.split(".")[0] in self.tree.impossible:
-                if placement is None or not placement.reason:
-                    found.append(f"slot {id} fits nowhere, and nobody says why")
-            elif running.get(id, 0) != 1:
-                why = placement.reason if placement is not None else "not placed"
-                found.append(f"slot {id} runs {running.get(id, 0)} times: {why}")
-            elif placement is not None and placement.current is not None:
-                word = root.parent.observed.get(placement.current.attempt)
-                if word is None or word.status.phase is not Phase.RUNNING:
-                    said = word.status.phase if word is not None else "nothing"
-                    found.append(f"slot {id} runs, and the root was told {said}")
-        for slot in self.stopped:
-            if root.true_store.get(SLOTS, slot) is not None:
-                found.append(f"stopped slot {slot} is still there")
-        return found
-
-
-def _placement_with(store: MemoryStore, attempt: str) -> Placement | None:
-    for stored in store.load(PLACEMENTS):
-        current = stored.document.get("current")
-        if current is not None and current["attempt"] == attempt:
-            return msgspec.convert(stored.document, Placement)
-    return None
+        return running, stray

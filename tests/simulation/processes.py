@@ -1,4 +1,4 @@
-"""The three programs as simulated processes: they crash, restart from what they kept, and pause."""
+"""The three programs as simulated processes: they crash, restart from what they kept, pause, and die for good."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from typing import Protocol
 
 from cluster_orchestrator.cluster import Cluster
 from mangrove.link.child import ChildIdentity
-from mangrove.link.transports.interface import Broker, Received, TransportEvent
+from mangrove.link.transports.interface import Broker, Connected, Disconnected, TransportEvent
 from mangrove.link.transports.memory import MemoryChildTransport, MemoryParentTransport
 from mangrove.model.child import Capacity
 from mangrove.model.documents import Identity
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from mangrove.roles.parent import Parent
+from mangrove.store.interface import StoreUnavailable
 from mangrove.store.memory import MemoryStore
 from node_engine.node import Node
 from node_engine.operations import Operation, Result
 from node_engine.runtimes.interface import Instance, RuntimeFault, Workload
 from node_engine.runtimes.simulated import SimulatedRuntime
-from node_engine.state import MemoryState
-from tests.simulation.world import SETTINGS, World
+from tests.simulation.disks import Killed, Moment, NodeDisk, ShakyStore, Trouble
+from tests.simulation.world import SETTINGS, InvariantBroken, MachineClock, World
 
 #: Every simulated node can give this much.
 NODE_SIZE = Resources(cpu=4000, memory=4096, disk=50_000)
+
+#: Seconds after which whatever looks after processes starts one again that could not start, or was killed.
+SUPERVISED = 1.0
 
 
 class Core(Protocol):
@@ -34,15 +38,24 @@ class Core(Protocol):
 
 
 class Process:
-    """A process that may be dead, alive or paused. `after_step` is called after each round of work."""
+    """A process that may be dead, alive or paused. `after_step` is called after each round of work.
+
+    dies: at which moment of its next write it is killed. cut_short: that happened, and it has not worked since. buried:
+    it never starts again.
+    """
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         self.name = name
+        self.clock = MachineClock(world.clock)
         self.life = 0
         self.alive = False
+        self.buried = False
         self.started_at = 0.0
         self.paused_until = 0.0
+        self.deaf_until = 0.0  # until then it could not hear, through no fault of those who speak
+        self.dies: Moment | None = None
+        self.cut_short = False
         self.after_step: Callable[[], None] = lambda: None
         self._wake = float("inf")
 
@@ -58,21 +71,28 @@ class Process:
         raise NotImplementedError
 
     def start(self) -> None:
-        if self.alive:
+        if self.alive or self.buried:
             return
         self.life += 1
         self.alive = True
         self.started_at = self.world.clock.now()
+        self.paused_until = 0.0
         self._wake = float("inf")
         self.world.note(f"{self.name} starts")
-        self.begin()
-        self.step()
+        if self._survives(self._begin):
+            self.step()
 
     def crash(self) -> None:
         if self.alive:
             self.world.note(f"{self.name} crashes")
             self.alive = False
             self.end()
+
+    def pause(self, seconds: float) -> None:
+        """Stand still, as when the machine is suspended or overloaded."""
+        self.paused_until = self.world.clock.now() + seconds
+        if seconds > SETTINGS.lease / 2:  # the design's "its loop has not stalled", as the link measures it
+            self.deaf_until = self.paused_until
 
     def guarded(self, action: Callable[[], None], life: int) -> None:
         """Do something in this process, if it is still the same life; later if it is paused."""
@@ -81,19 +101,48 @@ class Process:
         now = self.world.clock.now()
         if now < self.paused_until:
             self.world.later(self.paused_until - now, lambda: self.guarded(action, life))
-            return
-        action()
-        self.step()
+        elif self._survives(action):
+            self.step()
 
     def step(self) -> None:
-        self.core().work()
+        if not self._survives(self.core().work):
+            return
         self.after_step()
+        self.cut_short = False
         now = self.world.clock.now()
         wake = max(self.core().next_wake(), now + 0.001)
         if wake < self._wake or self._wake <= now:
             self._wake = wake
             life = self.life
             self.world.later(wake - now, lambda: self._woken(wake, life))
+
+    def at_write(self, moment: Moment) -> None:
+        """The process writes something durably: may be the end of it."""
+        if self.dies == moment:
+            self.dies = None
+            raise Killed
+
+    def _begin(self) -> None:
+        try:
+            self.begin()
+        except (StoreUnavailable, OSError) as error:  # what a program says before it ends, for its supervisor
+            self.world.note(f"{self.name} cannot start: {error}")
+            raise Killed from error
+
+    def _survives(self, action: Callable[[], None]) -> bool:
+        try:
+            action()
+        except InvariantBroken:
+            raise
+        except Killed:
+            self.cut_short = True
+            self.crash()
+            self.world.later(SUPERVISED, self.start)
+            return False
+        except Exception as error:
+            text = f"{self.name} raised {type(error).__name__}: {error}"
+            raise InvariantBroken(0, text, self.name) from error
+        return True
 
     def _woken(self, wake: float, life: int) -> None:
         if wake == self._wake and life == self.life:
@@ -105,14 +154,23 @@ class Process:
 
 
 class ParentProcess(Process):
-    """A process with children. `store` is its disk, `true_store` the one it should have."""
+    """A process with children. `store` is its disk, `true_store` the one it should have.
+
+    false_store: the last one it was given instead of its own. echo_until: until then what it said with that may still
+    be on its way. trouble: what ails the disk. heard: child → when it was last heard, by what the link takes for its
+    word.
+    """
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
         self.store = self.true_store = MemoryStore(world.new_id())
+        self.false_store: MemoryStore | None = None
+        self.echo_until = 0.0
+        self.trouble: Trouble = ""
         self.topic = world.new_id()
         self.broker = world.broker()
-        self.heard: dict[str, float] = {}  # child → when a message of it last came through to the process
+        self.heard: dict[str, float] = {}
+        self._deaf_since: float | None = None
 
     @property
     def parent(self) -> Parent:
@@ -123,11 +181,26 @@ class ParentProcess(Process):
         """Whether it runs on a store that is not its own, or on an old copy of it."""
         return self.store is not self.true_store
 
+    def opened(self) -> ShakyStore:
+        """The store as a starting process opens it."""
+        return ShakyStore(self.store.reopen(), lambda: self.trouble, self.at_write)
+
+    def silence(self, child: str) -> float:
+        """Seconds for which this process listened and heard nothing of the child."""
+        now = self.world.clock.now() if self._deaf_since is None else self._deaf_since
+        return now - max(self.heard.get(child, 0.0), self.started_at, self.deaf_until)
+
     def note_heard(self, event: TransportEvent) -> None:
-        """Remember when a child was heard: what the link dropped, such as words of an old session, is no word."""
-        peer = self.parent.link.peers.get(event.child) if isinstance(event, Received) else None
-        if peer is not None and isinstance(event, Received) and peer.heard == self.world.clock.now():
-            self.heard[event.child] = peer.heard
+        """Remember when it could hear, and whom: what the link drops, such as words of an old session, is no word."""
+        now = self.world.clock.now()
+        if isinstance(event, Connected):
+            self._deaf_since, self.deaf_until = None, now
+        elif isinstance(event, Disconnected):
+            self._deaf_since = now
+        else:
+            peer = self.parent.link.peers.get(event.child)
+            if peer is not None and peer.heard == now:
+                self.heard[event.child] = now
 
 
 class RootProcess(ParentProcess):
@@ -144,8 +217,8 @@ class RootProcess(ParentProcess):
         life = self.life
         self.transport = MemoryParentTransport(self.broker, lambda event: self._on_event(event, life))
         self.root = Parent(
-            self.store.reopen(),
-            self.world.clock,
+            self.opened(),
+            self.clock,
             self.transport,
             id=self.topic,
             noun="cluster",
@@ -184,6 +257,10 @@ class ClusterProcess(ParentProcess):
     def parent(self) -> Parent:
         return self.cluster.parent
 
+    @property
+    def parent_process(self) -> ParentProcess:
+        return self.root
+
     def begin(self) -> None:
         life = self.life
         self.incarnation += 1
@@ -194,10 +271,10 @@ class ClusterProcess(ParentProcess):
         self.cluster = Cluster(
             child_identity(self.world, self.root.topic, self.identity, self.incarnation, "boot"),
             [Broker("up")],
-            self.store.reopen(),
+            self.opened(),
             self.up,
             self.down,
-            self.world.clock,
+            self.clock,
             id=self.topic,
             root_store=self.root.true_store.id,
             settings=SETTINGS,
@@ -212,10 +289,7 @@ class ClusterProcess(ParentProcess):
         self.down.close()
 
     def _from_root(self, event: TransportEvent, life: int) -> None:
-        self.guarded(partial(self._handle_up, event), life)
-
-    def _handle_up(self, event: TransportEvent) -> None:
-        self.cluster.handle_up(event)
+        self.guarded(lambda: self.cluster.handle_up(event), life)
 
     def _from_nodes(self, event: TransportEvent, life: int) -> None:
         self.guarded(partial(self._handle_down, event), life)
@@ -226,14 +300,14 @@ class ClusterProcess(ParentProcess):
 
 
 class NodeProcess(Process):
-    """A node: `state` is its disk, `runtime` what runs on it whether its engine lives or not."""
+    """A node: `disk` is its state, `runtime` what runs on it whether its engine lives or not."""
 
     def __init__(self, world: World, cluster: ClusterProcess, name: str) -> None:
         super().__init__(world, name)
         self.cluster = cluster
         self.identity = world.introduce(cluster.store, name)
-        self.state = MemoryState(world.new_id())
-        self.runtime = SimulatedRuntime(clock=world.clock)
+        self.disk = NodeDisk(world.new_id(), self.at_write)
+        self.runtime = SimulatedRuntime(clock=self.clock)
         self.runtime.watch(self.poke)
         self.specifications: dict[str, Specification] = {}  # of every attempt ever started here
         self.on_operation: Callable[[NodeProcess, Operation], None] = lambda node, operation: None
@@ -242,21 +316,24 @@ class NodeProcess(Process):
     def core(self) -> Node:
         return self.node
 
+    @property
+    def parent_process(self) -> ParentProcess:
+        return self.cluster
+
     def begin(self) -> None:
         life = self.life
-        transport = MemoryChildTransport(
+        self.transport = MemoryChildTransport(
             self.identity.id, {"up": self.cluster.broker}, lambda event: self._on_event(event, life)
         )
-        self.transport = transport
         self.node = Node(
             child_identity(
-                self.world, self.cluster.topic, self.identity, self.state.raise_incarnation(), self.state.boot
+                self.world, self.cluster.topic, self.identity, self.disk.raise_incarnation(), self.disk.boot
             ),
             [Broker("up")],
-            self.state,
+            self.disk,
             [self.runtime.name],
-            transport,
-            self.world.clock,
+            self.transport,
+            self.clock,
             cluster_store=self.cluster.true_store.id,
             address="127.0.0.1",
             new_id=self.world.new_id,
@@ -270,12 +347,13 @@ class NodeProcess(Process):
     def end(self) -> None:
         self.transport.close()
 
-    def reboot(self) -> None:
-        """The machine loses power and comes back: the engine dies, and everything that ran."""
+    def lose_power(self) -> None:
+        """The machine goes down: the engine dies, and everything that ran."""
         self.crash()
+        self.life += 1  # so that nothing happens any more of what was asked of the runtime
         self.world.note(f"{self.name} loses power")
         self.runtime.reboot()
-        self.state.boot = f"boot-{self.world.rng.getrandbits(24)}"
+        self.disk.boot = f"boot-{self.world.rng.getrandbits(24)}"
 
     def poke(self) -> None:
         """The runtime's watch: something changed."""

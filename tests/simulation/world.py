@@ -1,4 +1,4 @@
-"""One simulated tree: processes, brokers, a virtual clock, and everything that follows from a seed."""
+"""Time, chance, the network and the trace of one simulated world. Everything that happens in it follows from a seed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,29 @@ import msgspec
 from mangrove.base.clock import VirtualClock
 from mangrove.base.ids import seeded_ids
 from mangrove.link.parent import Settings
-from mangrove.link.transports.memory import Direction, MemoryBroker
+from mangrove.link.transports.memory import Direction
 from mangrove.model.documents import IDENTITIES, Identity
 from mangrove.store.interface import Put
 from mangrove.store.memory import MemoryStore
+from tests.simulation.wire import Wire
 
 #: Times are those of production, but for the lease, which is short so that a run sees many.
 SETTINGS = Settings(lease=6.0, beat=1.5, usage=5.0)
+
+#: When every world begins.
+START = 1000.0
+
+
+class InvariantBroken(AssertionError):
+    """An invariant of the design did not hold; 0 stands for a program that raised instead of coping.
+
+    about: names and ids by which the lines of the trace that matter are found.
+    """
+
+    def __init__(self, number: int, text: str, *about: str) -> None:
+        super().__init__(f"invariant {number}: {text}")
+        self.number = number
+        self.about = about
 
 
 @dataclass(slots=True)
@@ -35,23 +51,42 @@ class Weather:
 CALM = Weather()
 
 
+class MachineClock:
+    """The clock of one machine: the wall's time jumps there without any other machine's."""
+
+    def __init__(self, true: VirtualClock) -> None:
+        self._true = true
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return self._true.now()
+
+    def wall(self) -> float:
+        return self._true.wall() + self.ahead
+
+
 class World:
-    """Time, chance, the network and the trace. Processes add themselves."""
+    """Where processes live. They add themselves."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
-        self.clock = VirtualClock(start=1000.0)
+        self.clock = VirtualClock(start=START)
         self.new_id = seeded_ids(seed)
         self.weather = CALM
         self.frozen: set[str] = set()  # children whose link carries nothing, though it looks up
         self.cut_off: set[str] = set()  # children that reach no broker
         self.messages: Counter[str] = Counter()
-        self.trace: deque[str] = deque(maxlen=2000)
+        self.trace: deque[str] = deque(maxlen=5000)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
 
     # -- time
+
+    @property
+    def time(self) -> float:
+        """Seconds since the world began."""
+        return self.clock.now() - START
 
     def later(self, delay: float, action: Callable[[], None]) -> None:
         """Run `action` in `delay` virtual seconds."""
@@ -75,13 +110,13 @@ class World:
 
     def note(self, text: str) -> None:
         """Remember what happened, for the trace of a failing run."""
-        self.trace.append(f"{self.clock.now() - 1000:9.3f}  {text}")
+        self.trace.append(f"{self.time:9.3f}  {text}")
 
     # -- the network
 
-    def broker(self) -> MemoryBroker:
+    def broker(self) -> Wire:
         """A new broker in this world."""
-        return MemoryBroker(self.later, self._fate, lambda child: child not in self.cut_off)
+        return Wire(self.later, self._fate, lambda child: child not in self.cut_off)
 
     def _fate(self, child: str, direction: Direction, kind: str) -> list[float]:
         self.messages[f"{direction} {kind}"] += 1

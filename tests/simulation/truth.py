@@ -1,0 +1,47 @@
+"""What is really so, whatever anybody in the tree believes: read from the stores themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from mangrove.model.documents import PLACEMENTS, Given, Placement
+from mangrove.store.memory import MemoryStore
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    revision: int
+    current: dict[str, Placement]  # by attempt
+    known: frozenset[str]
+
+
+class Decided:
+    """The placements in stores, decoded once for each revision."""
+
+    def __init__(self) -> None:
+        self._read: dict[MemoryStore, _Read] = {}
+
+    def wanted(self, store: MemoryStore, attempt: str) -> Placement | None:
+        """The placement whose current attempt this is, or None when it is not wanted."""
+        return self._of(store).current.get(attempt)
+
+    def withdrawn(self, store: MemoryStore, attempt: str) -> bool:
+        """Whether this store knows the attempt and does not want it any more."""
+        read = self._of(store)
+        return attempt in read.known and attempt not in read.current
+
+    def _of(self, store: MemoryStore) -> _Read:
+        read, revision = self._read.get(store), store.revision()
+        if read is None or read.revision != revision:
+            placements = [msgspec.convert(stored.document, Placement) for stored in store.load(PLACEMENTS)]
+            current = {placed.current.attempt: placed for placed in placements if placed.current is not None}
+            known = frozenset(given.attempt for placed in placements for given in attempts_of(placed))
+            read = self._read[store] = _Read(revision, current, known)
+        return read
+
+
+def attempts_of(placement: Placement) -> tuple[Given, ...]:
+    """All attempts of a slot that may still run."""
+    return (*placement.leaving, placement.current) if placement.current is not None else placement.leaving

@@ -1,0 +1,105 @@
+"""Users who keep changing their minds, through the API's own writer."""
+
+from __future__ import annotations
+
+import random
+
+from mangrove.base.errors import NotFound
+from mangrove.model.documents import ORGANIZATIONS, SERVICES, USERS
+from mangrove.model.resources import Resources
+from mangrove.model.specification import Specification
+from mangrove.store.interface import Put, StoreUnavailable
+from root_orchestrator.api.catalog import Catalog
+from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
+from root_orchestrator.api.desired import Desired
+from root_orchestrator.auth.users import Caller
+from tests.simulation.disks import ShakyStore
+from tests.simulation.invariants import Watch
+from tests.simulation.processes import NODE_SIZE, NodeProcess, RootProcess
+from tests.simulation.world import World
+
+_CALLER = Caller("u" * 24, "user", "o" * 24, ("Application_Provider",))
+
+
+class Users:
+    """They want at most `instances` of all services together. The API answers while the root does."""
+
+    def __init__(self, world: World, root: RootProcess, watch: Watch, rng: random.Random, instances: int) -> None:
+        self._world = world
+        self._root = root
+        self._watch = watch
+        self._rng = rng
+        self._instances = instances
+        self._services: list[str] = []
+        self._named = 0
+        root.true_store.apply([Put(USERS, _CALLER.id, {"name": "user"}), Put(ORGANIZATIONS, _CALLER.organization, {})])
+        store = ShakyStore(root.true_store, lambda: root.trouble)
+        self._desired = Desired(store, Catalog(store), world.new_id)
+
+    def declare(self, services: int) -> None:
+        """The application; its second service runs once, its third is larger than any node."""
+        declared = [self._service(one_shot=n == 1, impossible=n == 2) for n in range(services)]
+        self._desired.create_applications(_CALLER, [DeclaredApplication("", "app", "ns", "", tuple(declared))])
+        stored = self._root.true_store.load(SERVICES)
+        self._application = str(stored[0].document["application"])
+        self._services = [one.id for one in stored]
+
+    def write(self) -> None:
+        """One of them wants something. What the API does not acknowledge is not held against anybody."""
+        if not self._root.alive or self._root.impostor or self._root.paused_until > self._world.clock.now():
+            return
+        try:
+            self._write()
+        except (NotFound, StoreUnavailable) as error:
+            self._world.note(f"user is told: {error}")
+            return
+        self._root.guarded(lambda: None, self._root.life)
+
+    def _write(self) -> None:
+        wanted = sorted(self._watch.wanted)
+        if self._rng.random() < 0.04:
+            self._replace_service()
+        elif len(wanted) < self._rng.randint(0, self._instances):
+            service = self._rng.choice(self._services)
+            number = self._desired.add_instance(_CALLER, service)
+            self._watch.wanted.add(f"{service}.{number}")
+            self._world.note(f"user wants {service[:6]}.{number}")
+        elif wanted:
+            slot = self._rng.choice(wanted)
+            service, _, number_text = slot.partition(".")
+            self._desired.remove_instances(_CALLER, service, int(number_text))
+            self._stopped([slot])
+
+    def _replace_service(self) -> None:
+        """A service is deleted, and another one declared."""
+        service = self._rng.choice(self._services)
+        self._desired.delete_service(_CALLER, service)
+        self._services.remove(service)
+        self._stopped([slot for slot in self._watch.wanted if slot.startswith(service)])
+        added = self._desired.add_services(_CALLER, self._application, [self._service()])
+        self._services += [one.id for one in added]
+
+    def _stopped(self, slots: list[str]) -> None:
+        self._watch.wanted.difference_update(slots)
+        self._watch.stopped.update(slots)
+        for slot in sorted(slots):
+            self._world.note(f"user stops {slot[:6]}{slot[24:]}")
+
+    def _service(self, *, one_shot: bool = False, impossible: bool = False) -> DeclaredService:
+        self._named += 1
+        needs = Resources(
+            cpu=self._rng.choice([0, 200, 500, 1500, 3000]),
+            memory=NODE_SIZE.memory + 1 if impossible else self._rng.choice([64, 400, 1000]),
+        )
+        name = f"s{self._named}"
+        specification = Specification(f"app.ns.{name}.ns", runtime="simulated", resources=needs, one_shot=one_shot)
+        return DeclaredService(name, "ns", specification, {})
+
+
+def finish_one_shots(world: World, nodes: list[NodeProcess], rng: random.Random) -> None:
+    """What runs once ends with success some time after it was started."""
+    for node in nodes:
+        for attempt in sorted(node.runtime.running):
+            if node.specifications[attempt].one_shot and rng.random() < 0.3:
+                world.note(f"{attempt[:6]} on {node.name} completes")
+                node.runtime.crash(attempt, 0)

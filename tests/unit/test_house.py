@@ -122,7 +122,7 @@ def modules_loaded_by(statement: str) -> set[str]:
 
 #: What the running daemon must do without: modules.
 NOT_IN_A_DAEMON = {
-    *("apscheduler", "click", "cryptography", "flask", "jwt", "numpy"),
+    *("apscheduler", "click", "cryptography", "dns", "flask", "jwt", "numpy"),
     *("pymongo", "rich", "waitress", "werkzeug"),
 }
 
@@ -142,3 +142,9 @@ def test_the_daemon_loads_only_what_it_needs() -> None:
 
 def test_the_docker_sdk_is_loaded_only_where_docker_is_used() -> None:
     assert not modules_loaded_by("import node_engine.main") & {"docker", "requests"}
+
+
+def test_the_link_does_without_dnspython_and_leaves_it_to_others() -> None:
+    pytest.importorskip("dns.resolver", reason="dnspython, which pymongo brings, is not installed")
+    assert "dns" in modules_loaded_by("import mangrove.link.transports.mqtt, dns.resolver")
+    assert "dns" not in modules_loaded_by("import mangrove.link.transports.mqtt")

@@ -12,7 +12,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -29,6 +28,7 @@ from mangrove.link.transports.interface import (
     Received,
     TransportEvent,
 )
+from mangrove.link.transports.lean_paho import paho
 
 #: Seconds without a word after which each side asks whether the other still lives. The broker gives a frozen peer up
 #: after 1.5 times this, the client after twice: sooner than a usual lease of half a minute, at 2 bytes per ping.

@@ -183,13 +183,25 @@ def test_a_server_that_says_nothing(attempt: Attempt, monkeypatch: pytest.Monkey
         assert "did not answer within 0.5 s" in attempt(Broker(url))
 
 
-def test_close_while_connecting_is_prompt_and_silent(attempt: Attempt) -> None:
-    closed = threading.Event()
-    with server(lambda connection: closed.wait(PATIENCE)) as url:
+def test_nothing_is_sent_while_connecting_and_close_is_silent(attempt: Attempt) -> None:
+    calling, closed = threading.Event(), threading.Event()
+    said: list[bytes] = []
+
+    def never_answers(connection: socket.socket) -> None:
+        said.append(connection.recv(1000))
+        calling.set()
+        closed.wait(PATIENCE)
+        while more := connection.recv(1000):
+            said.append(more)
+
+    with server(never_answers) as url:
         attempt.transport.open(Broker(url), b"will")
+        assert calling.wait(PATIENCE)
+        assert not attempt.transport.send("hello", b"too early", 1)
         attempt.transport.close()
         closed.set()
     assert attempt.inbox.events == []
+    assert b"too early" not in b"".join(said)
 
 
 def test_a_parent_tries_again_with_growing_pauses(

@@ -15,6 +15,7 @@ from mangrove.base.clock import Clock, SystemClock
 from mangrove.model.attempt import Usage
 from node_engine.runtimes import processes
 from node_engine.runtimes.cgroups import ControlGroups
+from node_engine.runtimes.disk import DiskSizes
 from node_engine.runtimes.docker_client import DockerClient, NotThere, Taken
 from node_engine.runtimes.docker_events import DockerEvents
 from node_engine.runtimes.docker_figures import Figures, figures_of_process, figures_of_stats
@@ -37,6 +38,8 @@ from node_engine.runtimes.rates import CpuRates
 _REMOVAL = 10.0
 #: Seconds between looks at that.
 _LOOK = 0.05
+#: Seconds between two looks at the sizes of containers, for which the engine walks through their files.
+_SIZES_EVERY = 300.0
 _MIB = 1024 * 1024
 _KILLED = SIGNALLED + signal.SIGKILL
 
@@ -62,6 +65,7 @@ class DockerRuntime:
         self._client = DockerClient(host)
         self._events: DockerEvents | None = None
         self._rates = CpuRates()
+        self._sizes = DiskSizes(self._occupied, self._clock, _SIZES_EVERY)
         self._groups = ControlGroups.find("")
         self._seen: dict[str, _Seen] = {}
         self._stopped: set[str] = set()
@@ -120,11 +124,8 @@ class DockerRuntime:
         self._stopped.discard(attempt)
 
     def list(self) -> Sequence[Instance]:
-        labels = [f"{key}={value}" for key, value in self._labels.items()]
-        with self._client.connected() as api:
-            lines = api.containers(all=True, filters={"label": labels})
         seen = {}
-        for line in lines:
+        for line in self._lines():
             attempt = line["Labels"].get(LABEL_ATTEMPT, "")
             if attempt and (found := self._look(attempt, line)):
                 seen[attempt] = found
@@ -136,6 +137,7 @@ class DockerRuntime:
             self.list()
         seen = self._seen
         self._rates.keep_only(seen)
+        sizes = self._sizes.now()
         measured: dict[str, Usage] = {}
         for attempt in attempts:
             found = seen.get(attempt)
@@ -145,6 +147,7 @@ class DockerRuntime:
                 cpu=self._rates.percent(attempt, figures.cpu, self._clock.now()),
                 memory=figures.memory,
                 memory_percent=round(100 * figures.memory / processes.total_memory(), 2),
+                disk=sizes.get(attempt, 0),
                 rx=figures.rx,
                 tx=figures.tx,
                 measured=self._clock.wall(),
@@ -189,6 +192,17 @@ class DockerRuntime:
         if any(labels.get(key) != value for key, value in self._labels.items()):
             raise RuntimeFault(f"a container {container_name(attempt)} is there that is not this node's: remove it")
         return found
+
+    def _lines(self, *, sizes: bool = False) -> Sequence[Mapping[str, Any]]:
+        """The engine's list of our containers. sizes: whether with what each has written."""
+        labels = [f"{key}={value}" for key, value in self._labels.items()]
+        with self._client.connected() as api:
+            lines: Sequence[Mapping[str, Any]] = api.containers(all=True, size=sizes, filters={"label": labels})
+        return lines
+
+    def _occupied(self) -> Mapping[str, int]:
+        """Bytes that each container wrote into its own layer, by attempt."""
+        return {line["Labels"].get(LABEL_ATTEMPT, ""): line.get("SizeRw", 0) for line in self._lines(sizes=True)}
 
     def _look(self, attempt: str, line: Mapping[str, Any]) -> _Seen | None:
         """A line of the engine's list, with what only an inspection tells; that is asked once per change."""

@@ -28,6 +28,7 @@ _MEANINGS: tuple[tuple[str, str, bool], ...] = (
     (r"invalid reference format|invalid repository name", "image {image} is not a valid image name", True),
     (r"manifest unknown|manifest for .* not found", "image {image} not found", False),
     (r"pull access denied|unauthorized|denied:", "image {image} not found, or it needs a login", False),
+    (r"unknown blob|blob unknown|layer verification failed", "image {image} is not whole in its registry", False),
     (r"no matching manifest for (\S+)", "image {image} is not made for {0}", False),
     (
         r"dial tcp|no such host|connection refused|timeout|TLS handshake|\bEOF\b|request canceled|connection reset",

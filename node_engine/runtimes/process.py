@@ -30,6 +30,7 @@ from mangrove.model.attempt import Usage
 from node_engine.runtimes import output, processes, supervisor
 from node_engine.runtimes.cgroups import ControlGroups, Group
 from node_engine.runtimes.command import check_free, command_of
+from node_engine.runtimes.disk import DiskSizes, size_of
 from node_engine.runtimes.endings import reason_of_exit
 from node_engine.runtimes.interface import Instance, Progress, RuntimeFault, Workload
 from node_engine.runtimes.rates import CpuRates
@@ -42,6 +43,9 @@ _log = logging.getLogger(__name__)
 _KILL_WAIT = 10.0
 #: Seconds between looks at what is still there while killing: short against a person's patience, long against a look.
 _LOOK = 0.02
+
+#: Seconds between two looks at the sizes of instances on disk, each of which walks through their files.
+_SIZES_EVERY = 60.0
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -95,6 +99,7 @@ class ProcessRuntime:
         self._clock = clock or SystemClock()
         self._boot = processes.boot_id()
         self._rates = CpuRates()
+        self._sizes = DiskSizes(self._occupied, self._clock, _SIZES_EVERY)
         self._rotating = threading.Lock()
         self._watcher = Watcher()
         self._closed = False
@@ -184,12 +189,13 @@ class ProcessRuntime:
         }
         self._rates.keep_only(running)
         measured = self._measure({attempt: running[attempt] for attempt in attempts if attempt in running})
-        total, now = processes.total_memory(), self._clock.now()
+        total, now, sizes = processes.total_memory(), self._clock.now(), self._sizes.now()
         return {
             attempt: Usage(
                 cpu=self._rates.percent(attempt, cpu, now),
                 memory=memory,
                 memory_percent=round(100 * memory / total, 2),
+                disk=sizes.get(attempt, 0),
                 measured=self._clock.wall(),
             )
             for attempt, (cpu, memory) in measured.items()
@@ -276,7 +282,7 @@ class ProcessRuntime:
                 reason = "the node was restarted"
             else:
                 group = self._group(held.attempt)
-                starved = exit_code != 0 and group is not None and group.out_of_memory()
+                starved = group is not None and group.out_of_memory()
                 reason = reason_of_exit(exit_code, out_of_memory=starved, memory=record.memory)
             if not held.stopping:
                 self._kill(held)
@@ -364,6 +370,9 @@ class ProcessRuntime:
                     cpu, memory = measured.get(attempt, (0.0, 0))
                     measured[attempt] = (cpu + process.cpu, memory + process.memory)
         return measured
+
+    def _occupied(self) -> Mapping[str, int]:
+        return {attempt: size_of(self._path(attempt)) for attempt in tuple(self._held)}
 
     def _rotate(self) -> None:
         if self._rotating.acquire(blocking=False):

@@ -229,6 +229,15 @@ def test_an_image_that_its_registry_does_not_have(runtime: DockerRuntime) -> Non
     assert not runtime.list()
 
 
+def test_a_part_of_an_image_that_is_missing(runtime: DockerRuntime) -> None:
+    """The engine learns that in the middle of a pull, when it has said already that all is well."""
+    with registry() as shelf:
+        image = shelf.add("team/app", "4", runtimes.busybox_layer())
+        shelf.blobs = {digest: blob for digest, blob in shelf.blobs.items() if blob.startswith(b"{")}
+        with pytest.raises(RuntimeFault, match=f"^image {image} is not whole in its registry$"):
+            runtime.prepare(workload("a1", "sleep", "60", image=image), say_nothing)
+
+
 def test_a_registry_that_is_away(runtime: DockerRuntime, free_port: Callable[[], int]) -> None:
     image = f"127.0.0.1:{free_port()}/team/app:1"
     with pytest.raises(RuntimeFault, match=f"^image {image} is not on this node, and its registry cannot be reached$"):

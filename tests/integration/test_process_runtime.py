@@ -328,23 +328,66 @@ def test_a_record_that_cannot_be_read(world: World, runtime: ProcessRuntime) -> 
     run(runtime, workload("a1", "sh", "-c", "echo up; sleep 60", world.mark))
     printed(runtime, "up")
     record = world.folder / "a1/record.json"
-    supervisor = json.loads(record.read_text())["pid"]
+    parent = supervisor(world)
     record.write_text("{")
     runtime = world.engine()
 
     assert only(runtime).reason == "its record on disk cannot be read"
     assert runtime.start(workload("a1", "sleep", "60")).state == "running"
     assert not world.marked(), "the one of the lost record was ended"
-    os.waitpid(supervisor, 0)  # here it is our child; that of a real restart is init's
+    os.waitpid(parent, 0)  # here it is our child; that of a real restart is init's
+
+
+def supervisor(world: World) -> int:
+    """Process id of the one of a1."""
+    return int(json.loads((world.folder / "a1/record.json").read_text())["pid"])
 
 
 def test_a_dead_supervisor_takes_its_instance_along(world: World, runtime: ProcessRuntime) -> None:
-    run(runtime, workload("a1", "sh", "-c", "echo up; sleep 60", world.mark))
+    given = workload("a1", "sh", "-c", "test -e again || { touch again; exit 3; }; echo up; sleep 60", world.mark)
+    run(runtime, given)
+    assert ended(runtime).exit_code == 3
+    runtime.start(given)
     printed(runtime, "up")
-    os.kill(json.loads((world.folder / "a1/record.json").read_text())["pid"], signal.SIGKILL)
+    os.kill(supervisor(world), signal.SIGKILL)
 
-    assert ended(runtime).reason == "ended, and nothing is left that knows its exit code"
+    assert ended(runtime).reason == "ended, and nothing is left that knows its exit code", "nor is it the old one"
     wait_until(lambda: not world.marked(), "what it left behind was ended")
+
+
+def test_a_supervisor_that_hangs_is_ended_in_the_end(
+    world: World, runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "_KILL_WAIT", 1.0)
+    run(runtime, workload("a1", "sleep", "60"))
+    os.kill(supervisor(world), signal.SIGSTOP)
+    runtime.stop("a1", 0)
+
+    assert only(runtime).state == "exited"
+
+
+def test_an_ended_supervisor_is_no_zombie(world: World, runtime: ProcessRuntime) -> None:
+    run(runtime, workload("a1", "true"))
+    ended(runtime)
+
+    with pytest.raises(ChildProcessError):
+        os.waitpid(supervisor(world), 0)
+
+
+def test_signals_to_its_own_group_spare_the_supervisor(runtime: ProcessRuntime) -> None:
+    run(runtime, workload("a1", "sh", "-c", "trap 'exit 5' TERM; kill -TERM 0; sleep 60"))
+
+    assert ended(runtime).exit_code == 5
+
+
+def test_a_call_that_comes_after_close_harms_nothing(world: World, runtime: ProcessRuntime) -> None:
+    run(runtime, workload("a1", "sleep", "60"))
+    runtime.close()
+    for call in (runtime.list, lambda: runtime.usage(["a1"]), lambda: runtime.stop("a1", 1)):
+        with pytest.raises(RuntimeFault, match="the process runtime is closed"):
+            call()
+
+    assert only(world.engine()).state == "running"
 
 
 # How it ends.
@@ -397,6 +440,19 @@ def test_those_who_need_time_to_end_have_it(world: World, runtime: ProcessRuntim
     runtime.stop("a1", 30)
 
     assert (world.folder / "a1/work/saved").exists()
+    assert not world.marked()
+
+
+def test_those_who_are_born_while_it_ends_are_asked_too(world: World, runtime: ProcessRuntime) -> None:
+    late = "trap 'touch asked; exit' TERM; while :; do sleep 0.05; done"
+    script = 'trap \'sh -c "$LATE" "$0" & exit\' TERM; echo up; while :; do sleep 0.05; done'
+    run(runtime, workload("a1", "sh", "-c", script, world.mark, environment=(f"LATE={late}",)))
+    printed(runtime, "up")
+    start = SystemClock().now()
+    runtime.stop("a1", 30)
+
+    assert SystemClock().now() - start < 20
+    assert (world.folder / "a1/work/asked").exists()
     assert not world.marked()
 
 
@@ -528,6 +584,16 @@ def test_the_end_of_an_adopted_instance_is_told_at_once(world: World, runtime: P
 
     assert told.wait(20)
     assert only(runtime).state == "exited"
+
+
+def test_an_end_is_told_once(runtime: ProcessRuntime) -> None:
+    """Also when nobody looks at once: an ended process must not keep the watch busy."""
+    told: list[float] = []
+    runtime.watch(lambda: told.append(SystemClock().now()))
+    run(runtime, workload("a1", "true"))
+    wait_until(lambda: told and SystemClock().now() - told[0] > 0.3, "it was told, and some time went by")
+
+    assert len(told) == 1
 
 
 def test_close_ends_the_watch(world: World) -> None:

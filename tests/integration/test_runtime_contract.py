@@ -29,7 +29,11 @@ from tests.integration.runtimes import (
 )
 
 #: Runs until `end` writes an exit code.
-_UNTIL_TOLD = 'until read -r code <"$CONTROL/$MANGROVE_ATTEMPT"; do sleep 0.02; done 2>/dev/null; exit "$code"'
+_UNTIL_TOLD = """
+head -c 100000 /dev/zero >zeros; echo up
+until read -r code <"$CONTROL/$MANGROVE_ATTEMPT"; do sleep 0.02; done 2>/dev/null
+exit "$code"
+"""
 
 
 class Case(ABC):
@@ -345,12 +349,15 @@ def test_usage_is_of_what_runs(case: Case, runtime: Runtime) -> None:
         run(runtime, case.workload(attempt))
     runtime.stop("a2", 0)
     runtime.list()
+    if isinstance(case, _Real):
+        wait_until(lambda: runtime.logs("a1", 1) == b"up\n", "it wrote its file")
     # The kernel counts memory in batches, so the first moments may show none.
     wait_until(lambda: runtime.usage(["a1"])["a1"].memory > 0, "its memory is seen")
     usage = runtime.usage(["a1", "a2", "unknown"])
 
     assert usage.keys() == {"a1"}
     assert usage["a1"].cpu >= 0
+    assert usage["a1"].disk >= (0 if isinstance(case, SimulatedCase) else 100_000)
     assert usage["a1"].measured == pytest.approx(SystemClock().wall(), abs=60)
 
 

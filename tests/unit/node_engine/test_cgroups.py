@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -144,6 +145,36 @@ def test_a_group_that_is_gone(groups: ControlGroups) -> None:
         group.cpu_seconds()
     with pytest.raises(FileNotFoundError):
         group.memory_bytes()
+
+
+def test_a_group_that_the_kernel_still_takes_apart_is_waited_for(
+    tmp_path: Path, groups: ControlGroups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group, rmdir, busy = groups.group("a1"), Path.rmdir, [1, 2, 3]
+    for folder in group.folders:
+        folder.mkdir(parents=True)
+
+    def at_last(folder: Path) -> None:
+        if busy:
+            busy.pop()
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        rmdir(folder)
+
+    monkeypatch.setattr(Path, "rmdir", at_last)
+    group.remove()
+    assert not any(folder.exists() for folder in group.folders)
+
+
+def test_a_group_with_somebody_in_it_stays(groups: ControlGroups, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = make(groups, "a1", 0, 0, monkeypatch)
+    (group.memory / "cgroup.procs").write_text("123\n")
+
+    def busy(folder: Path) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(Path, "rmdir", busy)
+    with pytest.raises(OSError, match="busy"):
+        group.remove()
 
 
 def test_controllers_are_handed_down_to_our_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,7 @@ HEARD = [
         "image app:1 is not on this node, and its registry cannot be reached",
         False,
     ),
+    ("unknown blob", "image app:1 is not whole in its registry", False),
     ("No such image: app:1", "image app:1 not found", False),
     ("something\n  nobody foresaw", "Docker: something nobody foresaw", False),
 ]

@@ -53,7 +53,7 @@ def _user(account: Account, *, publish: str, subscribe: str) -> dict[str, object
         "allowed_connection_types": ["MQTT"],
         "permissions": {
             "publish": {"allow": [publish]},
-            # $MQTT.sub: NATS 2.10 delivers QoS 1 through it (2.15 does without); who subscribes to it is refused anyway.
+            # $MQTT.sub: NATS 2.10 delivers QoS 1 through it (2.15 does without); nobody can subscribe to it.
             "subscribe": {"allow": [subscribe, "$MQTT.sub.>"]},
         },
     }

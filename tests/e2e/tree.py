@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,10 @@ class Program:
             log.seek(self._read_from)
             return log.read().decode(errors="replace")
 
+    def connections(self) -> int:
+        """How often it was connected to its parent, in its whole life."""
+        return self.log.read_text().count("connected to the parent")
+
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -134,13 +139,10 @@ class Program:
         assert self.process is not None
         return self.process.wait(PATIENCE)
 
-    @property
-    def broker(self) -> psutil.Process:
-        """The broker that this parent runs."""
-        assert self.alive
-        brokers = [child for child in psutil.Process(self.pid).children() if "mosquitto" in child.name()]
-        assert len(brokers) == 1, f"{self.name} has {len(brokers)} brokers"
-        return brokers[0]
+    def broker(self) -> psutil.Process | None:
+        """The broker that this parent runs; None while there is none."""
+        children = psutil.Process(self.pid).children()
+        return next((child for child in children if child.name() == "mosquitto"), None)
 
 
 class Parent(Program):
@@ -156,10 +158,11 @@ class Parent(Program):
 class Node(Program):
     """A node engine."""
 
-    def __init__(self, name: str, folder: Path, cluster: Parent, runtimes: str, **environment: str) -> None:
+    def __init__(self, name: str, folder: Path, cluster: Parent, runtimes: str, *more: str, **environment: str) -> None:
         self.cluster = cluster
-        command = [executable("node"), "--name", name, "--runtimes", runtimes]
+        command = [executable("node"), "--name", name, "--runtimes", runtimes, *more]
         super().__init__(name, folder, command, f"({name}) runs: ", **environment)
+        self._command = self.command
 
     @property
     def membership(self) -> Membership:
@@ -185,6 +188,15 @@ class Node(Program):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             psutil.wait_procs(processes, timeout=PATIENCE)
+
+    def switch_off(self) -> None:
+        """`crash`, and what starts next finds that the machine was booted anew: where that can be played, as root."""
+        self.crash()
+        if os.geteuid() == 0 and shutil.which("unshare"):
+            boot = self.data / "boot_id"
+            boot.write_text(f"{uuid.uuid4()}\n")
+            script = f'mount --bind {boot} /proc/sys/kernel/random/boot_id && exec "$@"'
+            self.command = ["unshare", "--mount", "sh", "-c", script, "sh", *self._command]
 
     def leave(self) -> str:
         """Let it leave its cluster for good (the engine must have ended); what the command said."""
@@ -263,8 +275,7 @@ class Tree:
         self, name: str, cluster: str, *more: str, runtimes: str = "process", wait: bool = True, **environment: str
     ) -> Node:
         """A new node, which joins the cluster of that name. environment: of the engine."""
-        node = Node(name, self.folder, self.clusters[cluster], runtimes, **environment)
-        node.command += more
+        node = Node(name, self.folder, self.clusters[cluster], runtimes, *more, **environment)
         self.nodes[name] = node
         node.start("--cluster", node.cluster.address, "--token", self.node_token(cluster), wait=wait)
         return node
@@ -300,6 +311,9 @@ class Tree:
     @property
     def programs(self) -> list[Program]:
         return [self.root, *self.clusters.values(), *self.nodes.values()]
+
+    def program(self, name: str) -> Program:
+        return next(program for program in self.programs if program.name == name)
 
     def pids(self) -> dict[str, int]:
         """Of all programs that run, by name."""
@@ -382,7 +396,7 @@ class Tree:
     def running(self, service: str = "") -> list[Running]:
         """Process instances that really run on any node, or those of one service."""
         homes = {f"{node.data}/instances/": name for name, node in self.nodes.items()}
-        found: dict[tuple[str, str, int, str], list[int]] = {}
+        found: dict[tuple[str, int, str, str], list[int]] = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
                 environment = process.environ()
@@ -392,14 +406,14 @@ class Tree:
                     continue
                 key = (
                     environment["MANGROVE_SERVICE"],
-                    environment["MANGROVE_ATTEMPT"],
                     int(environment["MANGROVE_INSTANCE"]),
+                    environment["MANGROVE_ATTEMPT"],
                     node,
                 )
                 found.setdefault(key, []).append(process.pid)
         return [
             Running(its_service, number, attempt, node, tuple(sorted(pids)))
-            for (its_service, attempt, number, node), pids in sorted(found.items())
+            for (its_service, number, attempt, node), pids in sorted(found.items())
             if service in ("", its_service)
         ]
 

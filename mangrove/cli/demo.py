@@ -16,7 +16,7 @@ from rich.console import Console
 from mangrove.base.errors import MangroveError, Unavailable
 from mangrove.cli import setups
 from mangrove.cli.example import Example, RuntimeName, choose
-from mangrove.cli.one_machine import OneMachine
+from mangrove.cli.one_machine import Ended, OneMachine
 from mangrove.cli.setups import Setup
 from mangrove.cli.story import Story
 from mangrove.cli.tables import console, plain
@@ -88,8 +88,12 @@ def _explain(shown: Console, machine: OneMachine, error: Exception) -> None:
         shown.rule(f"end of the log of {name}", align="left")
         shown.print(plain(text))
     shown.rule()
-    said = str(error) if isinstance(error, MangroveError | OSError) else f"{type(error).__name__}: {error}"
-    shown.print(f"[red]The demonstration failed:[/] {plain(said)}")
+    problem = str(error) if isinstance(error, MangroveError | OSError) else f"{type(error).__name__}: {error}"
+    try:
+        machine.check()
+    except Ended as ended:  # then that is the reason, whatever it led to
+        problem = ended.problem
+    shown.print(f"[red]The demonstration failed:[/] {plain(problem)}")
 
 
 @contextlib.contextmanager

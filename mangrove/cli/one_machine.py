@@ -39,7 +39,11 @@ _Value = TypeVar("_Value")
 
 
 class Ended(MangroveError):
-    """A program of the set-up has ended by itself."""
+    """A program of the set-up has ended by itself. problem: which; the message has the end of its log too."""
+
+    def __init__(self, program: Program) -> None:
+        self.problem = f"{program.name} has ended"
+        super().__init__(f"{self.problem}; {program.log} says last:\n{processes.end_of_log(program)}")
 
 
 class OneMachine:
@@ -146,9 +150,7 @@ class OneMachine:
         for program in self.programs:
             process = self._running.get(program.name)
             if process is not None and not processes.alive(process):
-                raise Ended(
-                    f"{program.name} has ended; its log ({program.log}) says last:\n{processes.end_of_log(program)}"
-                )
+                raise Ended(program)
 
     def _logged_in(self) -> bool:
         self.client.login(setups.USER, setups.password_in(self.folder))

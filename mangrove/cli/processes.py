@@ -95,9 +95,9 @@ def running(setup: Setup, programs: Iterable[Program]) -> dict[str, psutil.Proce
     found = {}
     for process in of_setup(setup):
         with contextlib.suppress(psutil.Error):
-            command = process.cmdline()
-            if command[1:2] == ["-m"] and command[2] in _MODULES.values() and command[3] == "--data-dir":
-                found[names[command[4]]] = process
+            match process.cmdline():
+                case [_, "-m", module, "--data-dir", data, *_] if module in _MODULES.values() and data in names:
+                    found[names[data]] = process
     return found
 
 

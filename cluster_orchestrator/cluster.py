@@ -50,7 +50,6 @@ class Cluster:
         key_of: Callable[[Identity], bytes],
         new_id: NewId,
         rng: random.Random,
-        own_brokers: tuple[str, ...] = (),
         position: Position | None = None,
         answer: Answer = unknown_method,
     ) -> None:
@@ -74,7 +73,6 @@ class Cluster:
             holder=store.id,
             new_id=new_id,
             rng=rng,
-            brokers=own_brokers,
             may_refuse=lambda: self.role.link.state == "settled" and not self.parent.gathering,
             on_slot=self._told.add,
         )

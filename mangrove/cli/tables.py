@@ -19,9 +19,9 @@ _WIDE = 160
 #: What Oakestra says where there is nothing to say.
 _NO_DETAIL = "No extra information"
 
-#: How a status is shown: well, on its way; all others are trouble.
-_WELL = ("RUNNING", "COMPLETED")
-_ON_ITS_WAY = ("REQUESTED", "CLUSTER_SCHEDULED", "NODE_SCHEDULED", "CREATING", "CREATED", "UNDEPLOYED")
+#: How a status is shown. Oakestra writes what is wrong with the fit in other letters (`TargetCluster…`, `NO_…`); all
+#: that is neither well nor trouble is on its way.
+_WELL, _TROUBLE = ("RUNNING", "COMPLETED"), ("FAILED", "DEAD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +126,6 @@ def plain(text: str) -> str:
 
 def coloured(status: str) -> str:
     """A status with the colour that says how things are."""
-    colour = "green" if status in _WELL else "yellow" if status in _ON_ITS_WAY else "red"
+    trouble = status in _TROUBLE or not status.isupper() or status.startswith("NO_")
+    colour = "green" if status in _WELL else "red" if trouble else "yellow"
     return f"[{colour}]{status}[/]"

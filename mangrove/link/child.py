@@ -20,6 +20,7 @@ from mangrove.link.envelope import BadMessage, Header, Lanes, seal, topic_of, un
 from mangrove.link.messages import (
     ASSIGNMENT,
     BEAT,
+    CAPACITY,
     DOWN_KINDS,
     GONE,
     HELLO,
@@ -113,8 +114,10 @@ class ChildLink:
         self.usage_period = 5.0
         self.turned_away = ""
         self._assignment = assignment
-        self._channels = {source.channel: source for source in channels}
         self._capacity = capacity
+        self._told_capacity = Source(CAPACITY)
+        # Capacity first: a refusal is to be read with the room that it was refused by.
+        self._channels = {source.channel: source for source in (self._told_capacity, *channels)}
         self._brokers = brokers
         self._broker = 0
         self._new_session = new_session
@@ -131,7 +134,6 @@ class ChildLink:
         self._next_beat = 0.0
         self._beats: dict[int, float] = {}
         self._sent: dict[str, tuple[str, float]] = {}  # channel → (digest that the newest step leads to, when)
-        self._sent_capacity: Capacity | None = None
         self._sent_applied: Mark | None = None
 
     # -- what the transport says
@@ -180,7 +182,7 @@ class ChildLink:
         header, message = unseal(self.identity.key, topic, payload)
         if header.session != self._session:
             raise BadMessage("of another session")
-        if not self._lanes.admit(kind, header.sequence):
+        if not self._lanes.admit(kind, header):
             raise BadMessage("old or repeated")
         if not self._obey(header, now):
             return
@@ -256,7 +258,7 @@ class ChildLink:
             if digest != source.digest and asked > when and now - when >= REPAIR_AFTER:
                 steps += source.steps_from(digest)
                 self._sent[name] = (source.digest, now)
-        self._report(steps, None)
+        self._report(steps)
 
     def _assigned(self, message: Assign, header: Header) -> None:
         if self.state not in ("reporting", "settled") or message.step.channel != ASSIGNMENT:
@@ -320,7 +322,6 @@ class ChildLink:
         self._sequence = 0
         self._lanes = Lanes()
         self._sent = {}
-        self._sent_capacity = None
         self._sent_applied = None
         self._deadline = now + OPEN_TIMEOUT
         self.effects.append(Open(self._broker, self._sealed(GONE, Gone())))
@@ -346,32 +347,30 @@ class ChildLink:
 
         The first `assign` waits for it, so it is on its way before anything else.
         """
+        self._told_capacity.change({"": self._capacity()})
         steps = [step for source in self._channels.values() for step in source.complete()]
         for source in self._channels.values():
             self._sent[source.channel] = (source.digest, now)
-        self._report(steps, self._capacity())
+        self._report(steps)
         self._deadline = now + REPAIR_AFTER
 
     def _report_changes(self, now: float) -> None:
+        self._told_capacity.change({"": self._capacity()})
         steps: list[Sync] = []
         for name, source in self._channels.items():
             digest, _ = self._sent.get(name, ("", 0.0))
             if digest != source.digest:
                 steps += source.steps_from(digest)
                 self._sent[name] = (source.digest, now)
-        capacity = self._capacity()
-        self._report(steps, capacity if capacity != self._sent_capacity else None)
+        self._report(steps)
 
-    def _report(self, steps: list[Sync], capacity: Capacity | None) -> None:
-        """One message a step, so that none outgrows the largest payload; the last carries the capacity."""
+    def _report(self, steps: list[Sync]) -> None:
+        """One message a step, so that none outgrows the largest payload; an empty one when only `applied` is news."""
         applied, sent = self._assignment.mark, self._digests()
-        if capacity is not None:
-            self._sent_capacity = capacity
-        for number, step in enumerate(steps):
-            last = number == len(steps) - 1
-            self._send(REPORT, Report(applied, sent, (step,), capacity if last else None))
-        if not steps and (capacity is not None or (self.state == "settled" and applied != self._sent_applied)):
-            self._send(REPORT, Report(applied, sent, capacity=capacity))
+        for step in steps:
+            self._send(REPORT, Report(applied, sent, (step,)))
+        if not steps and self.state == "settled" and applied != self._sent_applied:
+            self._send(REPORT, Report(applied, sent))
         self._sent_applied = applied
 
     def _digests(self) -> dict[str, str]:

@@ -86,11 +86,12 @@ class Lanes:
     """
 
     def __init__(self) -> None:
-        self._newest: dict[str, int] = {}
+        self._newest: dict[str, tuple[int, int]] = {}
 
-    def admit(self, kind: str, sequence: int) -> bool:
-        """Whether this is news; remembers it if so."""
-        if sequence <= self._newest.get(kind, 0):
+    def admit(self, kind: str, header: Header) -> bool:
+        """Whether this is news; remembers it if so. A parent that started anew counts anew, in a higher term."""
+        newness = (header.term, header.sequence)
+        if newness <= self._newest.get(kind, (0, 0)):
             return False
-        self._newest[kind] = sequence
+        self._newest[kind] = newness
         return True

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from mangrove.model.attempt import Usage
-from mangrove.model.child import Capacity
 
 #: The version of everything in this package. Raised when an older side could misunderstand a newer one.
 PROTOCOL = 1
@@ -33,6 +32,7 @@ QOS = {HELLO: 1, WELCOME: 1, BEAT: 0, ACK: 0, REPORT: 1, ASSIGN: 1, CALL: 1, REP
 ASSIGNMENT = "assignment"  # down: Attempt by id
 STATUS = "status"  # up: Status by attempt
 NODES = "nodes"  # up, from clusters: NodeView by node
+CAPACITY = "capacity"  # up: what can be allocated, a Capacity under the empty id
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -62,14 +62,13 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a hello; `reason` says why when not accepted. lease, beat, usage: seconds. brokers: URLs."""
+    """The answer to a hello; `reason` says why when not accepted. lease, beat, usage: seconds."""
 
     accepted: bool
     reason: str = ""
     lease: float = 0.0
     beat: float = 0.0
     usage: float = 0.0
-    brokers: tuple[str, ...] = ()
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True):
@@ -109,7 +108,7 @@ class Sync(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a child observes: steps of its channels, what it can allocate when that changed, and what it measured.
+    """What a child observes: steps of its channels, and what it measured.
 
     applied: the assignment that all of this reflects. sent: digests of the channels as they stand with these steps.
     usage: by attempt, and under the empty key the child's own.
@@ -118,7 +117,6 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     applied: Mark
     sent: dict[str, str]
     steps: tuple[Sync, ...] = ()
-    capacity: Capacity | None = None
     usage: dict[str, Usage] = {}
 
 

@@ -21,6 +21,7 @@ from mangrove.link.messages import (
     ASSIGN,
     ASSIGNMENT,
     CALL,
+    CAPACITY,
     NODES,
     PROTOCOL,
     QOS,
@@ -52,7 +53,7 @@ from mangrove.link.parent_events import (
 )
 from mangrove.link.sync import Replica, Source
 from mangrove.model.attempt import Attempt, Status
-from mangrove.model.child import NodeView
+from mangrove.model.child import Capacity, NodeView
 
 #: How long an assignment may stay unconfirmed before it is sent again: as for reports (child.py).
 REPAIR_AFTER = 2.0
@@ -91,6 +92,7 @@ class Peer:
     assignment: Source
     status: Replica[Status]
     nodes: Replica[NodeView]
+    capacity: Replica[Capacity]
     heard: float
     state: State = "away"
     silent: bool = False
@@ -127,7 +129,6 @@ class ParentLink:
         specification: Callable[[str], bytes],
         tenure: str,
         revision: Callable[[], int],
-        brokers: tuple[str, ...] = (),
         rng: random.Random | None = None,
     ) -> None:
         self.effects: list[Send] = []
@@ -144,7 +145,6 @@ class ParentLink:
         self._specification = specification
         self._tenure = tenure
         self._revision = revision
-        self._brokers = brokers
         self._hearing: set[int] = set()  # broker connections that are up
         self._unsent: set[str] = set()  # children whose assignment may differ from what they were sent
         self._scanned: float | None = None
@@ -163,7 +163,8 @@ class ParentLink:
                 specification_of=lambda entry: entry.specification if isinstance(entry, Attempt) else "",
                 specification=self._specification,
             )
-            peer = Peer(key, assignment, Replica(STATUS, Status), Replica(NODES, NodeView), now)
+            mirrors = Replica(STATUS, Status), Replica(NODES, NodeView), Replica(CAPACITY, Capacity)
+            peer = Peer(key, assignment, *mirrors, heard=now)
             peer.lease, _ = self._settings.for_fleet(len(self.peers) + 1)
             self.peers[child] = peer
         return peer
@@ -247,7 +248,7 @@ class ParentLink:
             if isinstance(message, Beat):
                 self._send(child, peer, ACK, Ack(header.sequence, unknown=True), session=header.session, via=via)
             raise BadMessage("of another session")
-        if not peer.lanes.admit(kind, header.sequence):
+        if not peer.lanes.admit(kind, header):
             raise BadMessage("old or repeated")
         if isinstance(message, Gone):
             self.events.append(Suspect(child))
@@ -281,7 +282,7 @@ class ParentLink:
             self.events.append(Greeted(child, hello))
         self._heard(child, peer, now)
         peer.lease, beat = self._settings.for_fleet(len(self.peers))
-        welcome = Welcome(True, "", peer.lease, beat, self._settings.usage, self._brokers)
+        welcome = Welcome(True, "", peer.lease, beat, self._settings.usage)
         self._send(child, peer, WELCOME, welcome)
 
     def _reason_to_refuse(self, child: str, hello: Hello) -> str:
@@ -302,7 +303,7 @@ class ParentLink:
 
     def _beaten(self, child: str, peer: Peer, header: Header, beat: Beat) -> None:
         self._applied(child, peer, beat.applied, beat.sent)
-        held = {STATUS: peer.status.digest, NODES: peer.nodes.digest}
+        held = {CAPACITY: peer.capacity.digest, STATUS: peer.status.digest, NODES: peer.nodes.digest}
         self._send(child, peer, ACK, Ack(header.sequence, {name: held[name] for name in beat.sent if name in held}))
 
     def _reported(self, child: str, peer: Peer, report: Report) -> None:
@@ -313,20 +314,20 @@ class ParentLink:
             applied = replica.receive(step)
             if applied is None:
                 continue
+            if step.channel == CAPACITY:
+                self.events += [CapacityChanged(child, capacity) for capacity in peer.capacity.entries.values()]
+                continue
             first = peer.state == "greeted" and step.channel == STATUS and applied.complete
             if first:
                 peer.state = "live"
             self.events.append(Reported(child, step.channel, applied, first))
-        if report.capacity is not None:
-            self.events.append(CapacityChanged(child, report.capacity))
         if report.usage:
             self.events.append(Measured(child, report.usage))
         self._applied(child, peer, report.applied, report.sent)
 
     def _replica(self, peer: Peer, channel: str) -> Replica[Any] | None:
-        if channel == STATUS:
-            return peer.status
-        return peer.nodes if channel == NODES else None
+        mirrors: dict[str, Replica[Any]] = {STATUS: peer.status, NODES: peer.nodes, CAPACITY: peer.capacity}
+        return mirrors.get(channel)
 
     def _applied(self, child: str, peer: Peer, mark: Mark, sent: Mapping[str, str]) -> None:
         """Note which assignment the child has applied, and whether the mirrored statuses already reflect it."""

@@ -58,7 +58,6 @@ class Parent:
         holder: str,
         new_id: NewId,
         rng: random.Random,
-        brokers: tuple[str, ...] = (),
         may_refuse: Callable[[], bool] = lambda: False,
         on_slot: Callable[[str], None] = lambda slot: None,
         usage_kept: int = 1,
@@ -104,7 +103,6 @@ class Parent:
             specification=catalogue.json,
             tenure=terms.tenure,
             revision=store.revision,
-            brokers=brokers,
             rng=rng,
         )
         self._view = FleetView(self.fleet, self._children, self.link, catalogue)

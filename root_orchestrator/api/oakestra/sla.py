@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from mangrove.base.errors import InvalidInput
 from mangrove.model.resources import Resources
-from mangrove.model.specification import Specification
+from mangrove.model.specification import MAX_SPECIFICATION, Specification
 from mangrove.model.validation import fit, shown
 from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
 from root_orchestrator.api.oakestra.sla_fields import (
@@ -194,7 +194,7 @@ def _specification(service: Microservice, prefix: str, path: str) -> Specificati
     if not service.code.strip() and not (runtime == "process" and service.cmd):
         raise InvalidInput(f"{path}.code", "is empty; name the image to run")
     _check_addresses(service.addresses, f"{path}.addresses")
-    return Specification(
+    specification = Specification(
         name=f"{prefix}.{service.microservice_name}.{service.microservice_namespace}",
         runtime=runtime,
         image=service.code.strip(),
@@ -217,6 +217,14 @@ def _specification(service: Microservice, prefix: str, path: str) -> Specificati
         one_shot=service.one_shot,
         privileged=service.privileged,
     )
+    size = len(msgspec.json.encode(specification))
+    if size > MAX_SPECIFICATION:
+        raise InvalidInput(
+            path,
+            f"what a node must be told of it takes {size} bytes, and at most {MAX_SPECIFICATION} are carried: "
+            "put long texts into the image or a volume instead of `environment` and `cmd`",
+        )
+    return specification
 
 
 def _check_addresses(addresses: Addresses | None, path: str) -> None:

@@ -35,7 +35,7 @@ def test_it_is_the_line_in_the_file(tmp_path: Path) -> None:
 def test_a_file_without_a_usable_password_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "password"
     file.write_bytes(content)
-    with pytest.raises(InvalidInput, match="--admin-password-file: .* 8 to 1024 printable"):
+    with pytest.raises(InvalidInput, match=r"--admin-password-file: .* 8 to 1024 printable"):
         password_in(file)
 
 

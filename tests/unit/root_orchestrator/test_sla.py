@@ -258,3 +258,8 @@ def _read_or_refuse(raw: Any) -> None:
     for application in applications:
         for service in application.services:
             assert len(service.specification.digest) == 32  # it can be written
+
+
+def test_a_service_too_large_to_be_told_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"microservices\[0\].*takes \d+ bytes, and at most 49152"):
+        one(environment=[f"KEY{number}={'x' * 1000}" for number in range(60)])

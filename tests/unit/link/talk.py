@@ -1,0 +1,99 @@
+"""A parent's and a child's end of the link, talking to each other without anything between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from mangrove.base.ids import seeded_ids
+from mangrove.link import child_events, parent_events
+from mangrove.link.child import ChildIdentity, ChildLink
+from mangrove.link.messages import ASSIGNMENT, STATUS, Hello
+from mangrove.link.parent import ParentLink, Settings
+from mangrove.link.sync import Replica, Source
+from mangrove.model.attempt import Attempt
+from mangrove.model.child import Capacity
+from mangrove.model.resources import Resources
+
+KEY = b"k" * 32
+SETTINGS = Settings(lease=10.0, beat=2.0)
+
+
+class Talk:
+    """Both ends and the time. lost: says of a kind and a direction whether the next message is lost."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.capacity = Capacity(Resources(cpu=1000))
+        self.statuses = Source(STATUS)
+        self.lost: Callable[[str, str], bool] = lambda direction, kind: False
+        self.heard: list[parent_events.Event] = []
+        self.learnt: list[child_events.Event] = []
+        self.reason = ""
+        self.parent = self.new_parent(term=1)
+        self.child = ChildLink(
+            ChildIdentity("p", "c", KEY, "child", "1", 1, "boot"),
+            1,
+            new_session=seeded_ids(1),
+            rng=random.Random(1),
+            assignment=Replica(ASSIGNMENT, Attempt, specification_of=lambda attempt: attempt.specification),
+            channels=(self.statuses,),
+            capacity=lambda: self.capacity,
+            store="store",
+        )
+
+    def new_parent(self, term: int, **changes: Any) -> ParentLink:
+        """A parent that has just started in this term."""
+
+        def admit(child: str, hello: Hello) -> str:
+            return self.reason
+
+        options: dict[str, Any] = {
+            "key_of": lambda child: KEY if child == "c" else None,
+            "admit": admit,
+            "specification": lambda digest: b"{}",
+            "tenure": f"tenure-{term}",
+            "revision": lambda: 7,
+        }
+        parent = ParentLink("p", "store", term, SETTINGS, **{**options, **changes})
+        parent.connected(0, self.now)
+        return parent
+
+    def settle(self) -> None:
+        """Talk until the child is settled. Raises AssertionError when that does not happen."""
+        for _ in range(100):
+            self.step(0.1)
+            if self.child.state == "settled":
+                return
+        raise AssertionError(f"the child stays {self.child.state}")
+
+    def step(self, seconds: float) -> None:
+        """Let time pass, and let each end say what it has to say until both are silent."""
+        self.now += seconds
+        self.child.tick(self.now)
+        self.parent.tick(self.now)
+        while self._carry_up() + self._carry_down():
+            self.parent.flush(self.now)
+        self.parent.flush(self.now)
+        self._carry_down()
+
+    def _carry_up(self) -> int:
+        effects, self.child.effects = self.child.effects, []
+        for effect in effects:
+            if isinstance(effect, child_events.Open):
+                self.child.connected(self.now)
+            elif isinstance(effect, child_events.Send) and not self.lost("up", effect.kind):
+                self.parent.receive("c", effect.kind, effect.payload, 0, self.now)
+        self.heard += self.parent.events
+        self.parent.events.clear()
+        return len(effects)
+
+    def _carry_down(self) -> int:
+        effects, self.parent.effects = self.parent.effects, []
+        for effect in effects:
+            if not self.lost("down", effect.kind):
+                self.child.receive(effect.kind, effect.payload, self.now)
+        self.learnt += self.child.events
+        self.child.events.clear()
+        return len(effects)

@@ -39,6 +39,8 @@ def command_of(workload: Workload, work: Path) -> tuple[tuple[str, ...], dict[st
     command = specification.command or ((specification.image,) if specification.image else ())
     if not command:
         raise RuntimeFault("nothing to run: image and command are both empty", permanent=True)
+    if any("\0" in part for part in command):
+        raise RuntimeFault("command: has a NUL character, which ends an argument", permanent=True)
     for program in filter(None, (specification.image, command[0])):
         found = os.path.join(work, program) if "/" in program else program
         if not shutil.which(found, path=environment["PATH"]):

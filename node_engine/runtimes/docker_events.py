@@ -55,9 +55,10 @@ class DockerEvents:
                     )
                     with self._lock:
                         self._stream = stream
-                    if not self._closed.is_set():
-                        pause = _RETRY
-                        self._tell()  # of what was missed until now
+                        if self._closed.is_set():
+                            stream.close()  # our own `close` came too early to do that
+                    pause = _RETRY
+                    self._tell()  # of what was missed until now
                     for _ in stream:
                         self._tell()
             except RuntimeFault as fault:

@@ -430,6 +430,26 @@ def test_the_engine_goes_away_and_comes_back(
     assert not any(thread.name == "docker-events" for thread in threading.enumerate())
 
 
+def test_a_close_that_comes_while_the_events_are_asked_for(
+    docker_host: str, runtime: DockerRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = threading.Event()
+    events = docker.APIClient.events
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        closing.wait(20)
+        return events(*arguments, **options)
+
+    monkeypatch.setattr(docker.APIClient, "events", late)
+    monkeypatch.setattr(docker_events, "_FAREWELL", 0.0)
+    other = DockerRuntime(INSTALLATION, "n1", host=docker_host)
+    other.watch(lambda: pytest.fail("told after close"))
+    other.close()
+    closing.set()
+
+    wait_until(lambda: "docker-events" not in {each.name for each in threading.enumerate()}, "its thread ended")
+
+
 # What it costs.
 
 

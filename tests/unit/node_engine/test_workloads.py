@@ -60,6 +60,7 @@ def test_a_process_without_gpus_sees_none(tmp_path: Path) -> None:
     ("specification", "message", "permanent"),
     [
         (Specification(name="n"), "nothing to run: image and command are both empty", True),
+        (Specification(name="n", command=("sh", "a\0b")), "command: has a NUL character", True),
         (Specification(name="n", image="nosuch"), "executable nosuch not found on this node", False),
         (Specification(name="n", image="/etc/passwd"), "executable /etc/passwd not found on this node", False),
         (Specification(name="n", image="/nope", command=("sh",)), "executable /nope not found on this node", False),

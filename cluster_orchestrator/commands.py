@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
+from mangrove.cli.options import RootOptions, named, root_options, ttl_option, uses_option
 
 
 @click.group()
@@ -20,6 +20,16 @@ def run(arguments: tuple[str, ...]) -> None:
     from mangrove.roles.program import guarded
 
     raise SystemExit(guarded("cluster", program.run, arguments))
+
+
+@cluster.command()
+@click.argument("name")
+@root_options
+def remove(root: RootOptions, name: str) -> None:
+    """Remove the cluster NAME for good: it may speak no more, and what it ran goes to other clusters."""
+    client = root.connect()
+    client.remove_cluster(named(client.clusters(), name, "cluster").id)
+    click.echo(f"{name} was removed. If it still runs, its instances do too: stop it there.", err=True)
 
 
 @cluster.command()

@@ -18,6 +18,7 @@ from mangrove.base.errors import Unauthorized
 from mangrove.base.files import private_folder, write_atomically
 from mangrove.client.cluster import OPERATOR_TOKEN
 from mangrove.identity import tokens
+from mangrove.identity.join import revoke_child
 from mangrove.identity.secret import MasterSecret
 from mangrove.model.child import NodeView
 from mangrove.roles.web import read_body
@@ -37,6 +38,13 @@ def issue_node_token(store: Store, clock: Clock, wanted: TokenRequest) -> dict[s
     return {"id": issued.id, "token": issued.text, "expires": issued.expires}
 
 
+def remove_node(store: Store, id: str, on_revoked: Callable[[], None]) -> dict[str, Any]:
+    """Let a node no longer speak, and end its account at the broker. Raises NotFound, Conflict."""
+    identity = revoke_child(store, id)
+    on_revoked()
+    return {"message": f"node {identity.name} was removed; what it ran goes to other nodes"}
+
+
 def keep_operator_token(data: Path, secret: MasterSecret) -> str:
     """The operator's token, also written to the data folder for the command line."""
     token, path = secret.operator_token(), data / OPERATOR_TOKEN
@@ -46,7 +54,13 @@ def keep_operator_token(data: Path, secret: MasterSecret) -> str:
 
 
 def routes(
-    store: Store, clock: Clock, operator: str, *, cluster_id: str, nodes: Callable[[], list[NodeView]]
+    store: Store,
+    clock: Clock,
+    operator: str,
+    *,
+    cluster_id: str,
+    nodes: Callable[[], list[NodeView]],
+    on_revoked: Callable[[], None],
 ) -> Blueprint:
     """Node tokens and a list of nodes for the operator, and the status that Oakestra's `oak` looks for."""
     local = Blueprint("local", __name__)
@@ -72,6 +86,11 @@ def routes(
         check()
         tokens.revoke(store, id)
         return jsonify({"message": "revoked"})
+
+    @local.delete("/api/v1/nodes/<id>")
+    def remove(id: str) -> Response:
+        check()
+        return jsonify(remove_node(store, id, on_revoked))
 
     @local.get("/api/v1/nodes")
     def list_nodes() -> Response:

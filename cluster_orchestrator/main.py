@@ -89,7 +89,14 @@ def run(arguments: Sequence[str]) -> None:
         )
         operator = local.keep_operator_token(base.data, base.secret)
         app.register_blueprint(
-            local.routes(base.store, base.clock, operator, cluster_id=joined.child, nodes=cluster.nodes)
+            local.routes(
+                base.store,
+                base.clock,
+                operator,
+                cluster_id=joined.child,
+                nodes=cluster.nodes,
+                on_revoked=base.refresh_accounts,
+            )
         )
         running.start()
         ending.callback(running.stop)
@@ -125,11 +132,14 @@ def child_identity(joined: JoinReply, incarnation: int) -> ChildIdentity:
 
 def answer(base: Base, call: Call) -> Reply:
     """What the root may ask of a cluster."""
-    if call.method != "node_token":
-        return Reply(call.id, error=f"unknown method {call.method[:40]}")
     try:
-        wanted = msgspec.convert(call.params, local.TokenRequest)
-        return Reply(call.id, local.issue_node_token(base.store, base.clock, wanted))
+        if call.method == "node_token":
+            wanted = msgspec.convert(call.params, local.TokenRequest)
+            return Reply(call.id, local.issue_node_token(base.store, base.clock, wanted))
+        if call.method == "remove_node":
+            node = str(call.params.get("node", ""))
+            return Reply(call.id, local.remove_node(base.store, node, base.refresh_accounts))
+        return Reply(call.id, error=f"unknown method {call.method[:40]}")
     except (MangroveError, msgspec.ValidationError) as error:
         return Reply(call.id, error=str(error))
 

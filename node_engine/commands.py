@@ -12,7 +12,7 @@ import msgspec
 
 from mangrove.base.errors import InvalidInput, MangroveError, NotFound
 from mangrove.base.log import set_up_logging
-from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
+from mangrove.cli.options import RootOptions, named, root_options, ttl_option, uses_option
 from mangrove.client.cluster import DEFAULT_PORT, ClusterClient, operator_token_in
 from mangrove.client.root import RootClient
 from mangrove.reconcile.child import Record
@@ -132,6 +132,20 @@ def token(
     click.echo(
         f"Its id is {made.id}. On the new node's machine: "
         "MANGROVE_TOKEN=<this token> mangrove node join <the cluster's address>",
+        err=True,
+    )
+
+
+@node.command()
+@click.argument("name")
+@root_options
+def remove(root: RootOptions, name: str) -> None:
+    """Remove the node NAME for good, such as a dead one: it may speak no more, and its name is free again."""
+    client = root.connect()
+    gone = named(client.nodes(), name, "node")
+    client.remove_node(gone.cluster.id, gone.id)
+    click.echo(
+        f"{name} was removed. If it still runs, so do its instances: `mangrove node leave --force` there ends them.",
         err=True,
     )
 

@@ -84,6 +84,7 @@ def run(arguments: Sequence[str]) -> None:
             allow_default_admin=options.allow_default_admin,
             cors_origins=options.cors,
             open_blueprints=[routes],
+            on_revoked=lambda identity: base.refresh_accounts(),
         )
         running.start()
         ending.callback(running.stop)

@@ -6,14 +6,14 @@ import functools
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import click
 
-from mangrove.base.errors import InvalidInput, Unavailable
+from mangrove.base.errors import Conflict, InvalidInput, NotFound, Unavailable
 from mangrove.cli import setups
 from mangrove.client.root import DEFAULT_PORT, RootClient
 
@@ -103,3 +103,22 @@ def root_options(command: Callable[..., None]) -> Callable[..., None]:
         command(RootOptions(root, user, password, folder), *args, **more)
 
     return with_options
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Thing = TypeVar("_Thing", bound=_Named)
+
+
+def named(things: Sequence[_Thing], name: str, noun: str) -> _Thing:
+    """The one thing of that name. Raises NotFound, which names those that are there, and Conflict."""
+    found = [thing for thing in things if thing.name == name]
+    if not found:
+        known = ", ".join(sorted(thing.name for thing in things)) or "none"
+        raise NotFound(f"there is no {noun} {name!r} ({known})")
+    if len(found) > 1:
+        raise Conflict(f"there are {len(found)} {noun}s named {name!r}: use the REST API with the id of one")
+    return found[0]

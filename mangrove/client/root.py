@@ -129,6 +129,14 @@ class RootClient:
         path = f"/api/v1/clusters/{_quoted(cluster)}/node-tokens"
         return self._ask("POST", path, {"ttl": ttl, "uses": uses}, form=JoinToken)
 
+    def remove_cluster(self, id: str) -> None:
+        """Let the cluster with this id speak no more; what it ran goes to others."""
+        self._ask("DELETE", f"/api/v1/clusters/{_quoted(id)}", form=Message)
+
+    def remove_node(self, cluster: str, id: str) -> None:
+        """Let a node of the cluster with this id speak no more; the cluster must be connected."""
+        self._ask("DELETE", f"/api/v1/clusters/{_quoted(cluster)}/nodes/{_quoted(id)}", form=Message)
+
     # The login behind it
 
     def _ask(self, method: str, path: str, body: Any = None, *, form: type[_Answer]) -> _Answer:
@@ -170,6 +178,12 @@ class _Tokens(msgspec.Struct):
 
 class _Renewed(msgspec.Struct):
     token: str
+
+
+class Message(msgspec.Struct):
+    """What an action answers, for a person."""
+
+    message: str = ""
 
 
 class _Deployed(msgspec.Struct):

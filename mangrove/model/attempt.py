@@ -25,8 +25,8 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a child says about an attempt.
 
     reason: one line for a person whenever it is not simply running. since: wall-clock seconds at which this phase
-    began. node, node_name, address: where it runs (empty while nowhere). silent: this is the last word of a node that is
-    not heard now, and there is nowhere else to run it beside that node.
+    began. node, node_name, address: where it runs (empty while nowhere). silent: this is the last word of a node that
+    is not heard now, and there is nowhere else to run it beside that node.
     """
 
     attempt: str

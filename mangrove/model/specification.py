@@ -9,7 +9,6 @@ import msgspec
 from mangrove.base.digest import digest_of
 from mangrove.model.resources import Resources
 
-
 #: Bytes of a specification as JSON. It travels in one message with others (see the link's largest payload), and a
 #: device keeps it; an environment of some hundred variables is a tenth of this.
 MAX_SPECIFICATION = 48 * 1024

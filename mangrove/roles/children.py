@@ -137,6 +137,7 @@ class Children:
         self.usage.pop(id, None)
         if self.known.pop(id, None) is not None:
             self._ledger.write(Delete(documents.CHILDREN, id))
+            self._journal.tell("child-removed", id, f"{self.name(id)} was removed, or has left")
         for node in self._store.query(documents.NODES, "cluster", id):
             self._ledger.write(Delete(documents.NODES, node.id))
         for attempt in [attempt for attempt, seen in self.observed.items() if seen.child == id]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, Response, request
 from flask.json.provider import JSONProvider
 
 from mangrove.base.clock import Clock
+from mangrove.model.documents import Identity
 from mangrove.roles.web import install_error_handlers
 from mangrove.store.interface import Store
 from root_orchestrator.api.catalog import Catalog
@@ -18,7 +19,7 @@ from root_orchestrator.api.cors import install_cors
 from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.fleet import Fleet, NoFleet
 from root_orchestrator.api.oakestra import applications, clusters, login, services
-from root_orchestrator.api.v1 import join_tokens, reading
+from root_orchestrator.api.v1 import children, join_tokens, reading
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.guard import install_guard
 from root_orchestrator.auth.passwords import Passwords
@@ -46,12 +47,13 @@ def create_app(
     cors_origins: Collection[str] = (),
     open_blueprints: Sequence[Blueprint] = (),
     passwords: Passwords | None = None,
+    on_revoked: Callable[[Identity], None] = lambda identity: None,
 ) -> Flask:
     """The API on `store`.
 
     key: signs access tokens. fleet: what is known of the children beyond the store. allow_default_admin: whether
     Oakestra's default password is accepted. cors_origins: of web pages that may call it. open_blueprints: routes to add
-    that need no access token (health, version, joining).
+    that need no access token (health, version, joining). on_revoked: called when a cluster may no longer speak.
     """
     app = Flask("root_orchestrator", static_folder=None)
     app.json = _Json(app)
@@ -73,6 +75,7 @@ def create_app(
         clusters.routes(views, clock),
         reading.routes(catalog, views),
         join_tokens.routes(store, clock, live),
+        children.routes(store, live, on_revoked),
     ):
         app.register_blueprint(blueprint)
     return app

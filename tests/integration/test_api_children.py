@@ -1,0 +1,46 @@
+"""Removing clusters and nodes that will not come back."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mangrove.model.documents import IDENTITIES, Identity
+from tests.root_api import CLUSTER, NODE, RootApi
+
+
+def test_a_removed_cluster_may_speak_no_more() -> None:
+    told: list[Identity] = []
+    api = RootApi(on_revoked=told.append)
+    api.add_cluster("alpha")
+    api.put(IDENTITIES, CLUSTER, Identity(CLUSTER, "alpha"))
+    answer = api.call("DELETE", f"/api/v1/clusters/{CLUSTER}")
+    assert answer.status_code == 200
+    stored = api.store.get(IDENTITIES, CLUSTER)
+    assert stored is not None
+    assert msgspec.convert(stored.document, Identity).revoked
+    assert [identity.id for identity in told] == [CLUSTER]
+
+
+def test_a_node_is_removed_by_its_cluster() -> None:
+    api = RootApi()
+    api.add_cluster("alpha")
+    api.fleet.answer = {"message": "ok"}
+    assert api.call("DELETE", f"/api/v1/clusters/{CLUSTER}/nodes/{NODE}").status_code == 200
+    assert api.fleet.calls[-1] == (CLUSTER, "remove_node", {"node": NODE})
+
+
+def test_what_is_not_there_is_not_removed() -> None:
+    api = RootApi()
+    api.add_cluster("alpha")
+    for path in ("/api/v1/clusters/nonsense", f"/api/v1/clusters/{'0' * 24}", f"/api/v1/clusters/{CLUSTER}/nodes/x"):
+        answer = api.call("DELETE", path)
+        assert answer.status_code == 404
+        assert "there is no" in answer.json["message"] or "has joined" in answer.json["message"]
+
+
+def test_only_admin_removes() -> None:
+    api = RootApi()
+    api.add_cluster("alpha")
+    api.add_user("ann", "Application_Provider")
+    for path in (f"/api/v1/clusters/{CLUSTER}", f"/api/v1/clusters/{CLUSTER}/nodes/{NODE}"):
+        assert api.call("DELETE", path, user="ann").status_code == 403

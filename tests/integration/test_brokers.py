@@ -304,6 +304,27 @@ def test_it_may_open_as_many_files_as_a_large_fleet_needs(make_broker: MakeBroke
     assert allowed >= min(most, 65536)
 
 
+def test_it_bears_a_large_fleet(make_broker: MakeBroker) -> None:
+    """More than the 1,000 to which files and NATS are limited unless told otherwise."""
+    parent, children = account(), [account() for _ in range(1050)]
+    broker = make_broker(parent)
+    broker.set_children(children)
+    broker.start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 10_000), hard))  # each of them takes two here
+    inbox = Inbox()
+    transports = [MqttChildTransport(parent.username, child.username, inbox) for child in children]
+    try:
+        for transport, child in zip(transports, children, strict=True):
+            transport.open(Broker(broker.url("127.0.0.1"), child.username, child.password), b"will")
+        wait_until(lambda: len(inbox.events) == len(children), "all children to connect", 60)
+        assert set(inbox.events) == {Connected()}
+    finally:
+        for transport in transports:
+            transport.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_mosquitto_retains_nothing(make_broker: MakeBroker) -> None:
     parent, child = account(), account()
     broker = make_broker(parent)

@@ -95,6 +95,7 @@ class Engine:
             return
         del self._flying[operation.attempt]
         self._runtimes[operation.runtime].touched(operation.attempt, self._number)
+        self._look_again(operation.attempt, self._runtimes[operation.runtime], now)
         self._reports.forget(operation.attempt)
         life = self._lives[operation.attempt]
         if isinstance(result, RuntimeFault):
@@ -206,9 +207,18 @@ class Engine:
         for id in self._of(name):
             if id not in self._flying and id not in stale:
                 self._keep(child.saw(self._lives[id], _sight(instances.get(id)), moment))
+            elif id in instances and instances[id].state == "exited":
+                # It may have ended right after its start, and that was told of already: nobody will say so again.
+                runtime.overlooked.add(id)
+                self._look_again(id, runtime, moment.now)
         runtime.unclaimed = {id: it for id, it in instances.items() if id not in self._lives and id not in stale}
         if self._desired is not None:
             self._remove_unclaimed(moment)
+
+    def _look_again(self, attempt: str, runtime: Lookout, now: float) -> None:
+        if attempt in runtime.overlooked and attempt not in self._flying:
+            runtime.overlooked.discard(attempt)
+            runtime.poke(now)
 
     def _away(self, name: str, fault: str) -> None:
         """A runtime does not answer: nothing is concluded about what it runs, and nothing asked of it until it does."""

@@ -23,7 +23,8 @@ PATIENCE = 30.0
 class Lookout:
     """Over one runtime. due: when to look next. look: the look under way, begun at `asked`. answers: whether what was
     seen last still counts. fault: why not, empty before the first look. unclaimed: what the engine knows nothing of,
-    kept while no assignment says whether it is wanted.
+    kept while no assignment says whether it is wanted. overlooked: what a look saw ended while an
+    operation on it was under way, so that it could not be believed.
     """
 
     due: float = 0.0
@@ -32,6 +33,7 @@ class Lookout:
     answers: bool = False
     fault: str = ""
     unclaimed: dict[str, Instance] = field(default_factory=dict)
+    overlooked: set[str] = field(default_factory=set)
     _touched: dict[str, int] = field(default_factory=dict)  # attempt → newest number at the end of its last operation
 
     def poke(self, now: float) -> None:

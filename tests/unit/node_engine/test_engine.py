@@ -119,6 +119,32 @@ def test_an_exit_is_noticed_at_the_next_look_or_when_poked(world: World) -> None
     assert world.runtimes["process"].starts[job] == 1
 
 
+@pytest.mark.parametrize("look_comes_first", [True, False])
+def test_an_end_right_after_the_start_is_noticed_at_once(world: World, look_comes_first: bool) -> None:
+    """It is told of while the start has not come back yet, and never again."""
+    world.assign()
+    world.settle()
+    web = world.want(WEB)
+    world.assign()
+    while not any(operation.kind == "start" for operation in world.under_way):
+        world.tick()
+        for operation in [one for one in world.under_way if one.kind != "start"]:
+            world.finish(operation, world.carry_out(operation))
+    [start] = world.under_way
+    began = world.clock.now()
+    runs = world.carry_out(start)
+    world.runtimes["docker"].end(web, 3)
+    world.clock.advance_to(began + lookout.GAP)
+    world.engine.poke("docker", world.clock.now())
+    [look] = world.tick()
+    ends = [(start, runs), (look, world.carry_out(look))]
+    for operation, result in reversed(ends) if look_comes_first else ends:
+        world.finish(operation, result)
+    assert world.phase(web) is Phase.RUNNING
+    world.run(2 * lookout.GAP)
+    assert world.reason(web).startswith("exit code 3; failure 1")
+
+
 def test_pokes_do_not_make_it_look_all_the_time(world: World) -> None:
     world.assign()
     looks = 0

@@ -87,6 +87,7 @@ class Base:
             port=arguments.mqtt_port or ports.mqtt,
         )
         write_atomically(ports_file, msgspec.json.encode(Ports(self.broker.port)))
+        self._accounts = threading.Lock()
         self.refresh_accounts()
         self.broker.start()
 
@@ -96,16 +97,17 @@ class Base:
 
     def refresh_accounts(self, identity: Identity | None = None) -> None:
         """Let the broker know exactly the children that may speak, with `identity` among them."""
-        known = {one.id: msgspec.convert(one.document, Identity) for one in self.store.load(IDENTITIES)}
-        if identity is not None:
-            known[identity.id] = identity
-        self.broker.set_children(
-            [
-                Account(one.id, self.secret.broker_password(one.id, one.generation))
-                for one in known.values()
-                if not one.revoked
-            ]
-        )
+        with self._accounts:  # whoever reads the list later must also be the one to apply it later
+            known = {one.id: msgspec.convert(one.document, Identity) for one in self.store.load(IDENTITIES)}
+            if identity is not None:
+                known[identity.id] = identity
+            self.broker.set_children(
+                [
+                    Account(one.id, self.secret.broker_password(one.id, one.generation))
+                    for one in known.values()
+                    if not one.revoked
+                ]
+            )
 
     def broker_urls(self) -> list[str]:
         """Where whoever asks just now reaches the broker: by the name by which it reached us, unless one is given."""

@@ -293,8 +293,9 @@ class ProcessRuntime:
 
     def _members(self, held: _Held) -> Sequence[int]:
         """Process ids of all that belongs to it, but for the supervisor."""
-        if group := self._group(held.attempt):
-            return group.members()
+        if (group := self._group(held.attempt)) and (members := group.members()):
+            return members
+        # No group, an empty one, or one that was not there yet when this was started.
         leader = processes.read_process(held.record.pid) if held.record else None
         if leader and held.record and (leader.born, self._boot) != (held.record.born, held.record.boot):
             leader = None
@@ -312,7 +313,8 @@ class ProcessRuntime:
     def _kill(self, held: _Held) -> bool:
         """Send SIGKILL once to all that belongs to it; returns whether there was anything."""
         members = self._members(held)
-        if members and (group := self._group(held.attempt)):
+        group = self._group(held.attempt)
+        if members and group and group.members():
             group.kill()
         elif members:
             for pid in members:

@@ -471,6 +471,18 @@ def test_those_who_flee_are_caught(tmp_path: Path) -> None:
         assert only(runtime).reason == "killed by signal 9"
 
 
+@needs_groups
+def test_what_was_started_without_a_group_is_ended_with_groups(tmp_path: Path) -> None:
+    """Control groups may come between two starts of the engine: by another user, or out of a container."""
+    with contextlib.closing(World(tmp_path, groups=False)) as world:
+        run(world.engine(), workload("a1", "sh", "-c", "sleep 60; true", world.mark))
+        wait_until(lambda: bool(world.marked()), "it runs")
+        world.groups = True
+        world.engine().stop("a1", 0)
+
+        assert not world.marked()
+
+
 def test_its_signal_is_told(runtime: ProcessRuntime) -> None:
     run(runtime, workload("a1", "sh", "-c", "kill -SEGV $$"))
 

@@ -32,7 +32,7 @@ _CLUSTERS, _NODES = 2, 2
     "--runtime", type=click.Choice(["process", "docker"]), help="How the example runs. (docker if it is there)"
 )
 @click.option(
-    "--lease", type=click.FloatRange(2, 300), default=5.0, show_default=True, help="Seconds of silence allowed."
+    "--lease", type=click.FloatRange(2, 300), default=6.0, show_default=True, help="Seconds of silence allowed."
 )
 def demo(runtime: RuntimeName | None, lease: float) -> None:
     """Show it all on this machine: deploy an example, use it, kill a node, watch its services come back.

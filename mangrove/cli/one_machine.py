@@ -21,7 +21,7 @@ from mangrove.cli import processes, setups
 from mangrove.cli.processes import Figures
 from mangrove.cli.setups import Kind, Program, Setup
 from mangrove.client.root import RootClient
-from mangrove.client.wait import wait_until
+from mangrove.client.wait import TimedOut, wait_until
 
 #: Seconds for a program to work once it is started: long, since many start at once on what may be a small device.
 PATIENCE = 90.0
@@ -34,6 +34,9 @@ _HALT = 120.0
 
 #: Seconds for which a join token is valid that is used at once.
 _TTL = 600.0
+
+#: Seconds for a process that was killed to be gone.
+_FREED = 3.0
 
 _Value = TypeVar("_Value")
 
@@ -117,10 +120,7 @@ class OneMachine:
             if program.name in self._running:
                 continue
             for port in program.ports:
-                if not setups.is_free(port):
-                    raise Unavailable(
-                        f"port {port}, which {program.name} of this set-up uses, is taken: stop what listens there"
-                    )
+                _wait_until_free(port, program)
             self._read_from[program.name] = program.log.stat().st_size if program.log.exists() else 0
             self._running[program.name] = processes.start(self.setup, program, **environment)
 
@@ -204,3 +204,12 @@ class OneMachine:
             yield
         finally:
             os.close(descriptor)
+
+
+def _wait_until_free(port: int, program: Program) -> None:
+    """A broker that has just lost its program may still have its port for a moment. Raises Unavailable."""
+    try:
+        wait_until(partial(setups.is_free, port), _FREED, what="the port")
+    except TimedOut:
+        problem = f"port {port}, which {program.name} of this set-up uses, is taken: stop what listens there"
+        raise Unavailable(problem) from None

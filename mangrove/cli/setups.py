@@ -47,7 +47,7 @@ class Setup(msgspec.Struct, frozen=True):
     id: also in the environment of all its programs, by which they are known. port: of the root; its broker, and
     each cluster with its broker, have the next ones. nodes: of each cluster. runtimes: as of `mangrove-node`. lease:
     seconds. default_admin: whether Admin's password is Oakestra's. environment: for all programs, beyond that of who
-    starts them. joined: names of the programs that are known to have joined.
+    starts them. joined: names of the programs that are known to have joined. shown: whether the password has been.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Setup(msgspec.Struct, frozen=True):
     default_admin: bool = False
     environment: dict[str, str] = {}
     joined: frozenset[str] = frozenset()
+    shown: bool = False
 
     @property
     def address(self) -> str:
@@ -133,14 +134,16 @@ def create(
     return setup
 
 
-def grown(setup: Setup, clusters: int | None, nodes: int | None) -> Setup:
-    """The set-up with so many clusters, and nodes in each (None: as many as now). Raises InvalidInput for fewer."""
-    clusters, nodes = clusters or setup.clusters, nodes or setup.nodes
+def changed(setup: Setup, clusters: int | None, nodes: int | None, runtimes: str | None) -> Setup:
+    """The set-up with so many clusters, and nodes in each (None: as now). Raises InvalidInput for fewer than now."""
+    clusters = setup.clusters if clusters is None else clusters
+    nodes = setup.nodes if nodes is None else nodes
     _check_counts(clusters, nodes)
     for option, now, wanted in (("--clusters", setup.clusters, clusters), ("--nodes", setup.nodes, nodes)):
         if wanted < now:
             raise InvalidInput(option, f"this set-up has {now} and cannot shrink to {wanted}")
-    return msgspec.structs.replace(setup, clusters=clusters, nodes=nodes)
+    runtimes = setup.runtimes if runtimes is None else runtimes
+    return msgspec.structs.replace(setup, clusters=clusters, nodes=nodes, runtimes=runtimes)
 
 
 def password_in(folder: Path) -> str:

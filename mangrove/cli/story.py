@@ -65,7 +65,8 @@ class Story:
         kind = "containers" if example.runtime == "docker" else "processes"
         self._console.print(
             f"[bold]Mangrove[/] on this machine alone: a root, {setup.clusters} clusters of {setup.nodes} nodes each, "
-            f"and an example that runs as [bold]{kind}[/] ({plain(example.why)}).",
+            f"and an example that runs as [bold]{kind}[/] ({plain(example.why)}).\n"
+            "The example is pulse: sensors read this machine's figures, an analyst keeps them, a board shows them.",
             soft_wrap=True,
         )
         if example.runtime == "docker":
@@ -81,8 +82,8 @@ class Story:
             self._example.place(service, cluster)
         [self._application] = self._client.create_applications(self._example.sla)
         services = self._client.services(self._application.id)
-        names = ", ".join(f"{each.name} for {_CLUSTERS[each.name]}" for each in services)
-        self._say(f"registered the application {self._application.name}: {names}")
+        names = ", ".join(f"{each.name} on {_CLUSTERS[each.name]}" for each in services)
+        self._say(f"registered the application {self._application.name}, which wants {names}")
         asked: dict[str, float] = {}
         for each in services:
             for _ in range(_INSTANCES.get(each.name, 1)):
@@ -105,20 +106,18 @@ class Story:
         self._console.print(shown)
 
     def _use(self) -> None:
-        summary = self._ask_board()
+        summary, sensors = self._ask_board(), self._sensors()
         self._say(f"asked the board, http://{self._example.board}/, about this machine")
         shown = table("What the board says", "sensor", *(f">{name}" for name in _FIGURES), ">samples")
-        for name, source in summary["sources"].items():
-            figures = source["metrics"]
+        for name, row in sensors.items():
+            figures = summary["sources"][name]["metrics"]
             cells = [f"{figures[metric]['newest']:.4g} {unit}".strip() for metric, unit in _FIGURES.items()]
-            shown.add_row(plain(name), *cells, str(figures["cpu"]["count"]))
+            shown.add_row(f"{row.name} on {row.node}", *cells, str(figures["cpu"]["count"]))
         self._console.print(shown)
 
     def _ask_board(self) -> dict[str, Any]:
         """What the board says, once it has new figures of every sensor."""
-        sensors = [row for row in self._rows() if row.service.name == "sensor"]
-        # The board calls a sensor by its host name, which is its number, and the beginning of its node's id.
-        wanted = {f"instance-{row.instance.number}.{row.node_id[:6]}" for row in sensors}
+        wanted = self._sensors().keys()
 
         def look() -> dict[str, Any]:
             summary = self._example.ask()
@@ -130,6 +129,11 @@ class Story:
             return summary if wanted <= new and summary["age"] < _OLD else {}
 
         return self._wait(look, "the board to show figures of every sensor")
+
+    def _sensors(self) -> dict[str, Row]:
+        """By what the board calls them: their host name, which is their number, and the start of their node's id."""
+        sensors = [row for row in self._rows() if row.service.name == "sensor"]
+        return {f"instance-{row.instance.number}.{row.node_id[:6]}": row for row in sensors}
 
     def _lose_a_node(self) -> None:
         before = {row.name: row for row in self._rows()}

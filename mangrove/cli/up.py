@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 
 from mangrove.base.errors import InvalidInput, MangroveError
 from mangrove.cli import setups
@@ -31,11 +32,10 @@ def up(
 ) -> None:
     """Start a root, clusters and nodes in the background of this machine.
 
-    Everything is kept in the folder, so that it goes on after `mangrove down` and `mangrove up`. The options are for
-    the first time; later there can only be more clusters and nodes.
+    Everything is kept in the folder, so that it goes on after `mangrove down` and `mangrove up`. The options are
+    remembered; later there can be more clusters and nodes, and other runtimes from a node's next start on.
     """
     setup = setups.load(folder)
-    new = setup is None
     if setup is None:
         setup = setups.create(
             folder,
@@ -46,20 +46,22 @@ def up(
             default_admin=allow_default_admin,
         )
     else:
-        _check_same(setup, port, runtimes, allow_default_admin)
-        setup = setups.grown(setup, clusters, nodes)
+        _check_same(setup, port, allow_default_admin)
+        setup = setups.changed(setup, clusters, nodes, runtimes)
         setups.save(folder, setup)
     click.echo(f"Starting {_described(setup)} in {folder} …", err=True)
+    machine = OneMachine(folder, setup)
     try:
-        OneMachine(folder, setup).up()
+        machine.up()
     except (MangroveError, KeyboardInterrupt) as error:
         stop = f"mangrove down{option_for(folder)}"
         problem = str(error) or "interrupted"
         raise click.ClickException(f"{problem}\nWhat has started runs on; `{stop}` stops it.") from None
     click.echo(f"The root listens on http://{setup.address}")
-    if new:
+    if not setup.shown:
         click.echo(f"Log in as {setups.USER} with the password {setups.password_in(folder)}")
         click.echo(f"  (not shown again; commands on this machine find it in {folder / 'admin.password'})")
+        setups.save(folder, msgspec.structs.replace(machine.setup, shown=True))
     option = option_for(folder)
     commands = {
         f"mangrove nodes{option}": "what there is to run on",
@@ -87,13 +89,11 @@ def down(folder: Path) -> None:
         click.echo(f"Nothing of the set-up in {folder} was running.")
 
 
-def _check_same(setup: Setup, port: int | None, runtimes: str | None, allow_default_admin: bool) -> None:
+def _check_same(setup: Setup, port: int | None, allow_default_admin: bool) -> None:
     """Raise InvalidInput for what cannot be changed any more."""
     advice = "that stays; make another set-up with --dir"
     if port not in (None, 0, setup.port):
         raise InvalidInput("--port", f"this set-up has its root on {setup.port}: {advice}")
-    if runtimes not in (None, setup.runtimes):
-        raise InvalidInput("--runtimes", f"this set-up was made with {setup.runtimes!r}: {advice}")
     if allow_default_admin and not setup.default_admin:
         raise InvalidInput("--allow-default-admin", f"this set-up has a password of its own: {advice}")
 

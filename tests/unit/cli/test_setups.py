@@ -99,14 +99,15 @@ def test_wishes_that_cannot_be_met_name_the_option(tmp_path: Path, wishes: dict[
 
 
 def test_it_grows_and_does_not_shrink() -> None:
-    setup = Setup("a" * 24, 12000, clusters=2, nodes=2)
-    assert setups.grown(setup, None, None) == setup
-    larger = setups.grown(setup, 3, None)
-    assert (larger.clusters, larger.nodes) == (3, 2)
+    setup = Setup("a" * 24, 12000, clusters=2, nodes=2, runtimes="docker")
+    assert setups.changed(setup, None, None, None) == setup
+    larger = setups.changed(setup, 3, None, "process")
+    assert (larger.clusters, larger.nodes, larger.runtimes) == (3, 2, "process")
     with pytest.raises(InvalidInput, match="--nodes: this set-up has 2 and cannot shrink to 1"):
-        setups.grown(setup, 3, 1)
-    with pytest.raises(InvalidInput, match="--clusters: must be 1 to 20, not 50"):
-        setups.grown(setup, 50, None)
+        setups.changed(setup, 3, 1, None)
+    for clusters in (0, 50):
+        with pytest.raises(InvalidInput, match=f"--clusters: must be 1 to 20, not {clusters}"):
+            setups.changed(setup, clusters, None, None)
 
 
 def test_its_programs_have_folders_logs_and_ports_of_their_own(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_its_programs_have_folders_logs_and_ports_of_their_own(tmp_path: Path) -
 def test_growing_changes_nothing_of_what_is_there(tmp_path: Path) -> None:
     setup = Setup("a" * 24, 12000, clusters=1, nodes=1)
     before = setups.programs(tmp_path, setup)
-    after = setups.programs(tmp_path, setups.grown(setup, 3, 2))
+    after = setups.programs(tmp_path, setups.changed(setup, 3, 2, None))
     assert set(before) < set(after)
 
 

@@ -101,7 +101,7 @@ def measure(folder: Path, size: Size) -> Result:
             Figure("messages that were not sent", end.unsent, "", 0),
             Figure("cluster, RSS", memory.rss / 1e6, "MB", None, "without its broker"),
         ),
-        {"deploy": times},
+        {"deploy": times, "slowest acknowledgements": sorted(now.latencies)[-100:]},
     )
 
 

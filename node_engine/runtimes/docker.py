@@ -6,6 +6,7 @@ import contextlib
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +41,8 @@ _REMOVAL = 10.0
 _LOOK = 0.05
 #: Seconds between two looks at the sizes of containers, for which the engine walks through their files.
 _SIZES_EVERY = 300.0
+#: Events between two looks that are remembered one by one: more than there are containers on any node.
+_CHANGED = 10_000
 _MIB = 1024 * 1024
 _KILLED = SIGNALLED + signal.SIGKILL
 
@@ -68,6 +71,8 @@ class DockerRuntime:
         self._sizes = DiskSizes(self._occupied, self._clock, _SIZES_EVERY)
         self._groups = ControlGroups.find("")
         self._seen: dict[str, _Seen] = {}
+        # Attempts of which an event told since the last list: the engine tells of an end before its own list knows it.
+        self._changed: deque[str] = deque(maxlen=_CHANGED)
         self._stopped: set[str] = set()
 
     def available(self) -> str:
@@ -125,9 +130,10 @@ class DockerRuntime:
 
     def list(self) -> Sequence[Instance]:
         seen = {}
+        changed = {self._changed.popleft() for _ in range(len(self._changed))}
         for line in self._lines():
             attempt = line["Labels"].get(LABEL_ATTEMPT, "")
-            if attempt and (found := self._look(attempt, line)):
+            if attempt and (found := self._look(attempt, line, inspect=attempt in changed)):
                 seen[attempt] = found
         self._seen = seen
         return [found.instance for found in seen.values()]
@@ -163,7 +169,12 @@ class DockerRuntime:
         return last_lines(kept, tail)
 
     def watch(self, on_change: Callable[[], None]) -> None:
-        self._events = DockerEvents(self._client, self._labels, on_change)
+        def changed(attempt: str) -> None:
+            if attempt:
+                self._changed.append(attempt)
+            on_change()
+
+        self._events = DockerEvents(self._client, self._labels, changed)
 
     def close(self) -> None:
         if self._events:
@@ -204,12 +215,15 @@ class DockerRuntime:
         """Bytes that each container wrote into its own layer, by attempt."""
         return {line["Labels"].get(LABEL_ATTEMPT, ""): line.get("SizeRw", 0) for line in self._lines(sizes=True)}
 
-    def _look(self, attempt: str, line: Mapping[str, Any]) -> _Seen | None:
-        """A line of the engine's list, with what only an inspection tells; that is asked once per change."""
+    def _look(self, attempt: str, line: Mapping[str, Any], *, inspect: bool) -> _Seen | None:
+        """A line of the engine's list, with what only an inspection tells; that is asked once per change.
+
+        inspect: whether there was a change, whatever the line says.
+        """
         # For what ended the words begin with the exit code, as in "Exited (3) 2 hours ago".
         words = line["State"] if line["State"] == "running" else line["State"] + line["Status"].partition(")")[0]
         before = self._seen.get(attempt)
-        if before and (before.id, before.line) == (line["Id"], words):
+        if before and not inspect and (before.id, before.line) == (line["Id"], words):
             return before
         found = self._inspect(attempt)
         return _Seen(found["Id"], words, found["State"]["Pid"], self._instance(attempt, found)) if found else None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from node_engine.runtimes.docker_client import DockerClient
-from node_engine.runtimes.interface import RuntimeFault
+from node_engine.runtimes.interface import LABEL_ATTEMPT, RuntimeFault
 
 if TYPE_CHECKING:
     from docker.types.daemon import CancellableStream
@@ -24,9 +24,9 @@ _OF_INTEREST = ["start", "die", "oom", "destroy"]
 
 
 class DockerEvents:
-    """A thread that says when something happened to a container with `labels`."""
+    """A thread that says when something happened to a container with `labels`: to which attempt, empty if unknown."""
 
-    def __init__(self, client: DockerClient, labels: Mapping[str, str], on_change: Callable[[], None]) -> None:
+    def __init__(self, client: DockerClient, labels: Mapping[str, str], on_change: Callable[[str], None]) -> None:
         self._client = client
         self._labels = [f"{key}={value}" for key, value in labels.items()]
         self._on_change = on_change
@@ -58,18 +58,18 @@ class DockerEvents:
                         if self._closed.is_set():
                             stream.close()  # our own `close` came too early to do that
                     pause = _RETRY
-                    self._tell()  # of what was missed until now
-                    for _ in stream:
-                        self._tell()
+                    self._tell("")  # of what was missed until now
+                    for event in stream:
+                        self._tell(event["Actor"]["Attributes"].get(LABEL_ATTEMPT, ""))
             except RuntimeFault as fault:
                 _log.debug("no events for now: %s", fault)
             self._closed.wait(pause)
             pause = min(2 * pause, _RETRY_MOST)
 
-    def _tell(self) -> None:
+    def _tell(self, attempt: str) -> None:
         if self._closed.is_set():
             return
         try:
-            self._on_change()
+            self._on_change(attempt)
         except Exception:
             _log.exception("telling of a container's event failed")

@@ -169,6 +169,20 @@ def test_a_name_that_somebody_elses_container_has(runtime: DockerRuntime, api: d
         api.remove_container("mangrove-a1", force=True)
 
 
+def test_an_end_is_seen_when_it_is_told(runtime: DockerRuntime) -> None:
+    """The engine's list knows of it only a moment later, when nobody tells anything any more."""
+    ended = threading.Event()
+
+    def look() -> None:
+        if any(instance.exit_code == 7 for instance in runtime.list()):
+            ended.set()
+
+    runtime.watch(look)
+    run(runtime, workload("a1", "sh", "-c", "sleep 0.5; exit 7"))
+    assert runtime.list()[0].state == "running"
+    assert ended.wait(20)
+
+
 def test_an_answer_that_was_lost(runtime: DockerRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     """The container is there, but whoever asked for it did not learn that, and asks for it again."""
     given = workload("a1", "sleep", "60")

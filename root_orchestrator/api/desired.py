@@ -5,13 +5,11 @@ A write that met somebody else's is read and tried again. What runs follows late
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from threading import Lock
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from mangrove.base.errors import Conflict, NotFound, Unauthorized, Unavailable
+from mangrove.base.errors import Conflict, NotFound, Unauthorized
 from mangrove.base.ids import NewId, new_id
 from mangrove.model.documents import (
     APPLICATIONS,
@@ -23,29 +21,25 @@ from mangrove.model.documents import (
     Service,
     Slot,
 )
-from mangrove.store.interface import ABSENT, Delete, Operation, Put, RevisionConflict, Store
+from mangrove.model.specification import Specification
+from mangrove.store.interface import ABSENT, Delete, Operation, Put, Store
 from root_orchestrator.api.catalog import Catalog, Found
 from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
 from root_orchestrator.auth.users import Caller
-
-#: Tries of one write. The threads of one process take turns, so only other copies of the API can be in the way, and
-#: each time one of them has succeeded.
-TRIES = 20
+from root_orchestrator.writer import Writer
 
 #: Stands for all instances of a service, as Oakestra's clients write it.
 ALL_INSTANCES = -1
 
-_T = TypeVar("_T")
 
-
-class Desired:
+class Desired(Writer):
     """Writes what users want. May be used from any thread, and beside other copies of itself on the same store."""
 
     def __init__(self, store: Store, catalog: Catalog, ids: NewId = new_id) -> None:
+        super().__init__()
         self._store = store
         self._catalog = catalog
         self._new_id = ids
-        self._turn = Lock()
 
     def create_applications(self, caller: Caller, declared: Sequence[DeclaredApplication]) -> None:
         """Write new applications with their services, all or none. Raises Conflict when a name is taken."""
@@ -54,6 +48,23 @@ class Desired:
     def add_services(self, caller: Caller, application: str, declared: Sequence[DeclaredService]) -> list[Service]:
         """Add services to an application (an id). Raises NotFound, Conflict when a name is taken."""
         return self._retried(lambda: self._add_services(caller, application, declared))
+
+    def change_application(
+        self,
+        caller: Caller,
+        id: str,
+        *,
+        name: str | None = None,
+        namespace: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        """Call or describe an application otherwise; None leaves a part as it is. Raises NotFound, Conflict.
+
+        Its services and what runs of them stay; instances that come later carry the new name.
+        """
+        parts = {"name": name, "namespace": namespace, "description": description}
+        given = {part: text for part, text in parts.items() if text is not None}
+        self._retried(lambda: self._change_application(caller, id, given))
 
     def delete_application(self, caller: Caller, id: str) -> None:
         """Remove an application and its services, and stop what runs of them. Raises NotFound."""
@@ -71,15 +82,6 @@ class Desired:
         """Want instance `number` (or `ALL_INSTANCES`) no more, for ever. Raises NotFound."""
         self._retried(lambda: self._remove_instances(caller, service, number))
 
-    def _retried(self, write: Callable[[], _T]) -> _T:
-        with self._turn:
-            for _ in range(TRIES):
-                try:
-                    return write()
-                except RevisionConflict:
-                    continue
-        raise Unavailable("others keep changing the same thing; nothing was changed, try again")
-
     def _create_applications(self, caller: Caller, declared: Sequence[DeclaredApplication]) -> None:
         # The user's own document is put back as it is: so two requests of one user cannot take the same name at once.
         user = self._store.get(USERS, caller.id)
@@ -89,10 +91,7 @@ class Desired:
         taken = {(app.name, app.namespace) for app in self._catalog.applications_of(caller.name)}
         for new in declared:
             if (new.name, new.namespace) in taken:
-                raise Conflict(
-                    f'application_name: you have an application "{new.name}" in namespace "{new.namespace}" already; '
-                    "choose another name or namespace, or delete that one first"
-                )
+                raise _name_taken(new.name, new.namespace)
             application = self._new_id()
             services = [self._service(application, caller.name, service) for service in new.services]
             operations += self._writes_of(services, new.services)
@@ -122,6 +121,38 @@ class Desired:
             ]
         )
         return services
+
+    def _change_application(self, caller: Caller, id: str, given: dict[str, str]) -> None:
+        found = self._catalog.application(caller, id)
+        changed = msgspec.structs.replace(found.value, **given)
+        operations: list[Operation] = [Put(APPLICATIONS, id, msgspec.to_builtins(changed), found.revision)]
+        if (changed.name, changed.namespace) != (found.value.name, found.value.namespace):
+            operations += self._renaming(changed)
+        self._store.apply(operations)
+
+    def _renaming(self, application: Application) -> list[Operation]:
+        # The owner's document is put back as it is, as when an application is made.
+        owner = self._store.query(USERS, "name", application.owner, limit=1)
+        operations: list[Operation] = [Put(USERS, user.id, user.document, user.revision) for user in owner]
+        for other in self._catalog.applications_of(application.owner):
+            if other.id != application.id and (other.name, other.namespace) == (
+                application.name,
+                application.namespace,
+            ):
+                raise _name_taken(application.name, application.namespace)
+        for found in self._catalog.services_of(application.id):
+            service = found.value
+            stored = self._store.get(SPECIFICATIONS, service.specification)
+            if stored is None:
+                continue
+            specification = msgspec.convert(stored.document, Specification)
+            named = msgspec.structs.replace(
+                specification, name=_full_name(application, service.name, service.namespace)
+            )
+            moved = msgspec.structs.replace(service, specification=named.digest)
+            operations.append(Put(SPECIFICATIONS, named.digest, msgspec.to_builtins(named)))
+            operations.append(Put(SERVICES, service.id, msgspec.to_builtins(moved), found.revision))
+        return operations
 
     def _delete_application(self, caller: Caller, id: str) -> None:
         found = self._catalog.application(caller, id)
@@ -201,6 +232,17 @@ def _stopped(slots: Iterable[Found[Slot]]) -> list[Operation]:
 
 def _renamed(declared: DeclaredService, parent: Application) -> DeclaredService:
     """The same service under the name that its application really has, whatever the SLA called it."""
-    name = f"{parent.name}.{parent.namespace}.{declared.name}.{declared.namespace}"
+    name = _full_name(parent, declared.name, declared.namespace)
     specification = msgspec.structs.replace(declared.specification, name=name)
     return DeclaredService(declared.name, declared.namespace, specification, declared.declared)
+
+
+def _full_name(application: Application, name: str, namespace: str) -> str:
+    return f"{application.name}.{application.namespace}.{name}.{namespace}"
+
+
+def _name_taken(name: str, namespace: str) -> Conflict:
+    return Conflict(
+        f'application_name: you have an application "{name}" in namespace "{namespace}" already; '
+        "choose another name or namespace, or delete that one first"
+    )

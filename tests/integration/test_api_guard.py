@@ -42,6 +42,7 @@ def test_all_endpoints_are_known(root: RootApi) -> None:
         ("GET", "/api/permission/*"),
         ("POST", "/api/application"),
         ("GET", "/api/application/*"),
+        ("PUT", "/api/application/*"),
         ("DELETE", "/api/application/*"),
         ("GET", "/api/applications"),
         ("GET", "/api/applications/*"),
@@ -127,6 +128,7 @@ def test_other_peoples_things_are_not_there() -> None:
     before = root.store.revision()
     attempts = [
         root.call("GET", f"/api/application/{application['applicationID']}", user="bob"),
+        root.call("PUT", f"/api/application/{application['applicationID']}", user="bob", json={}),
         root.call("DELETE", f"/api/application/{application['applicationID']}", user="bob"),
         root.call("GET", f"/api/services/{application['applicationID']}", user="bob"),
         root.call("POST", "/api/service", user="bob", json=added),
@@ -140,7 +142,7 @@ def test_other_peoples_things_are_not_there() -> None:
     ]
     assert [answer.status_code for answer in attempts] == [404] * len(attempts)
     unknown = root.call("GET", f"/api/service/{'0' * 24}", user="bob")
-    assert attempts[4].json["message"].replace(service, "0" * 24) == unknown.json["message"]
+    assert attempts[5].json["message"].replace(service, "0" * 24) == unknown.json["message"]
     assert root.store.revision() == before
     assert root.get(f"/api/service/{service}")["microservice_name"] == "web"  # Admin sees all
 

@@ -1,0 +1,33 @@
+"""How the API writes: one batch, conditional on what was read; what met somebody else's write is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import TypeVar
+
+from mangrove.base.errors import Unavailable
+from mangrove.store.interface import RevisionConflict
+
+#: Tries of one write. The threads of one process take turns, so only other copies of the API can be in the way, and
+#: each time one of them has succeeded.
+TRIES = 20
+
+_T = TypeVar("_T")
+
+
+class Writer:
+    """Lets the threads of this process take turns at one kind of thing."""
+
+    def __init__(self) -> None:
+        self._turn = Lock()
+
+    def _retried(self, write: Callable[[], _T]) -> _T:
+        """What `write` answers, once it met nobody else's write; it reads anew each time. Raises Unavailable."""
+        with self._turn:
+            for _ in range(TRIES):
+                try:
+                    return write()
+                except RevisionConflict:
+                    continue
+        raise Unavailable("others keep changing the same thing; nothing was changed, try again")

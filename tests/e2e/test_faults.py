@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import pytest
 from mangrove.base.errors import MangroveError
 from mangrove.model.phases import Phase
 from tests.e2e.conftest import MakeTree
-from tests.e2e.tree import Program, Running, Tree, eventually, lives, shell
+from tests.e2e.tree import Program, Running, Tree, eventually, lives, reconnecting, shell
 
 #: Seconds of lease where something shall be missed, and where it shall not, however slowly a program starts again.
 SHORT, LONG = 2.0, 20.0
@@ -58,19 +56,6 @@ class Work:
     def end(self) -> None:
         self._tree.client.delete_service(self.service)
         self._tree.wait_gone(self.service)
-
-
-@contextmanager
-def reconnecting(*children: Program) -> Iterator[None]:
-    """What happens here breaks the links of these children to their parents; waits until they are connected again."""
-    before = {child: child.connections() for child in children}
-    yield
-    for child, count in before.items():
-        eventually(partial(_connected, child, count), f"{child.name} to connect again", 60)
-
-
-def _connected(child: Program, count: int) -> bool:
-    return child.connections() > count
 
 
 def still_works(tree: Tree) -> None:

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -175,6 +176,11 @@ class Node(Program):
         assert reply is not None
         return reply
 
+    @property
+    def installation(self) -> str:
+        """The first label of all that it makes."""
+        return (self.data / "installation").read_bytes().partition(b"\n")[2].decode()
+
     def processes(self) -> list[psutil.Process]:
         """All that belongs to process instances of this node, their supervisors too."""
         home = f"{self.data}/instances/"
@@ -208,13 +214,12 @@ class Node(Program):
     def clean(self) -> None:
         """Remove what a node leaves behind that is gone for good."""
         self.crash()
-        installation = self.data / "installation"
-        if installation.exists():
-            name = installation.read_bytes().partition(b"\n")[2].decode()
-            for folder in _CONTROL_GROUPS.glob(f"*/mangrove-{name}-*"):
-                for group in (*folder.glob("*/"), folder):
-                    with contextlib.suppress(OSError):
-                        group.rmdir()
+        if not self.data.exists():
+            return
+        for folder in _CONTROL_GROUPS.glob(f"*/mangrove-{self.installation}-*"):
+            for group in (*folder.glob("*/"), folder):
+                with contextlib.suppress(OSError):
+                    group.rmdir()
 
 
 @dataclass(frozen=True)
@@ -452,6 +457,19 @@ def process(*command: str, **fields: Any) -> dict[str, Any]:
 def shell(script: str) -> tuple[str, ...]:
     """A command that runs a script of the shell."""
     return ("/bin/sh", "-c", script)
+
+
+@contextlib.contextmanager
+def reconnecting(*children: Program) -> Iterator[None]:
+    """What happens here breaks the links of these children to their parents; waits until they are connected again."""
+    before = {child: child.connections() for child in children}
+    yield
+    for child, count in before.items():
+        eventually(partial(_connected, child, count), f"{child.name} to connect again", 60)
+
+
+def _connected(child: Program, count: int) -> bool:
+    return child.connections() > count
 
 
 def lives(pid: int) -> bool:

@@ -45,7 +45,7 @@ def eventually(condition: Callable[[], _Value | None], what: str, seconds: float
 
 def executable(program: str) -> str:
     """Path of one of Mangrove's programs, beside the Python that runs the tests."""
-    return str(Path(sys.executable).with_name(f"mangrove-{program}"))
+    return str(Path(sys.executable).with_name(program))
 
 
 def home_of(process: psutil.Process) -> str:
@@ -102,7 +102,7 @@ class Program:
 
     def connections(self) -> int:
         """How often it was connected to its parent, in its whole life."""
-        return self.log.read_text().count("connected to the parent")
+        return self.log.read_text().count("connected to the parent") if self.log.exists() else 0
 
     @property
     def alive(self) -> bool:
@@ -152,7 +152,7 @@ class Parent(Program):
     def __init__(self, name: str, folder: Path, program: str, host: str, port: int, lease: float, *more: str) -> None:
         self.address = f"{host}:{port}"
         options = ["--host", host, "--port", str(port), "--mqtt-port", "0", "--lease", f"{lease:g}", "--broker"]
-        command = [executable(program), *options, "mosquitto", *more]
+        command = [executable(f"mangrove-{program}"), *options, "mosquitto", *more]
         super().__init__(name, folder, command, f"listens on {self.address}")
 
 
@@ -161,7 +161,7 @@ class Node(Program):
 
     def __init__(self, name: str, folder: Path, cluster: Parent, runtimes: str, *more: str, **environment: str) -> None:
         self.cluster = cluster
-        command = [executable("node"), "--name", name, "--runtimes", runtimes, *more]
+        command = [executable("mangrove-node"), "--name", name, "--runtimes", runtimes, *more]
         super().__init__(name, folder, command, f"({name}) runs: ", **environment)
         self._command = self.command
 
@@ -206,8 +206,8 @@ class Node(Program):
 
     def leave(self) -> str:
         """Let it leave its cluster for good (the engine must have ended); what the command said."""
-        command = [sys.executable, "-c", "from node_engine.commands import node; node()", "leave"]
-        done = subprocess.run([*command, "--data-dir", str(self.data)], capture_output=True, text=True, check=False)
+        command = [executable("mangrove"), "node", "leave", "--data-dir", str(self.data)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -235,7 +235,7 @@ class Running:
 
 @dataclass
 class Tree:
-    """A root with clusters and nodes. All times are those of `lease` (seconds)."""
+    """A root with clusters and nodes. lease: seconds, at both levels. guests: programs that only end with the tree."""
 
     folder: Path
     free_port: Callable[[], int]
@@ -244,6 +244,7 @@ class Tree:
     port: int = 0
     clusters: dict[str, Parent] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
+    guests: list[Program] = field(default_factory=list)
     _apps: int = 0
 
     def __post_init__(self) -> None:
@@ -329,7 +330,7 @@ class Tree:
         STANDING.remove(self)
         for node in self.nodes.values():
             node.clean()
-        for program in self.programs:
+        for program in (*self.programs, *self.guests):
             program.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 

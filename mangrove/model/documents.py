@@ -160,13 +160,17 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class User(msgspec.Struct, frozen=True):
-    """A person or program that may sign in. password: its hash; created: wall-clock seconds."""
+    """A person or program that may sign in. password: its hash; created: wall-clock seconds.
+
+    generation: raised with each new password; refresh tokens of an earlier one are void.
+    """
 
     id: str
     name: str
     email: str
     password: str
     created: float
+    generation: int = 1
 
 
 class Member(msgspec.Struct, frozen=True):

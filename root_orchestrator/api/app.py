@@ -18,9 +18,12 @@ from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.cors import install_cors
 from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.fleet import Fleet, NoFleet
-from root_orchestrator.api.oakestra import applications, clusters, login, services
+from root_orchestrator.api.oakestra import applications, clusters, login, organizations, services
+from root_orchestrator.api.oakestra import users as user_routes
 from root_orchestrator.api.v1 import children, join_tokens, reading
 from root_orchestrator.api.views import Views
+from root_orchestrator.auth.accounts import Accounts
+from root_orchestrator.auth.credentials import Credentials
 from root_orchestrator.auth.guard import install_guard
 from root_orchestrator.auth.passwords import Passwords
 from root_orchestrator.auth.tokens import TokenSigner
@@ -61,6 +64,7 @@ def create_app(
     app.url_map.merge_slashes = False
     live = fleet or NoFleet()
     catalog, users, signer = Catalog(store), Users(store), TokenSigner(key, clock)
+    credentials, accounts = Credentials(users, passwords or Passwords(), clock), Accounts(store, clock)
     desired, views = Desired(store, catalog), Views(store, catalog, live, clock)
 
     install_error_handlers(app)
@@ -69,7 +73,9 @@ def create_app(
     app.after_request(_secure)
     for blueprint in (
         *open_blueprints,
-        login.routes(users, passwords or Passwords(), signer, clock, allow_default_admin=allow_default_admin),
+        login.routes(users, credentials, signer, allow_default_admin=allow_default_admin),
+        user_routes.routes(users, credentials, accounts),
+        organizations.routes(users, accounts),
         applications.routes(catalog, desired),
         services.routes(catalog, desired, views),
         clusters.routes(views, clock),

@@ -62,7 +62,9 @@ def _identify(kind: Kind, signer: TokenSigner, users: Users) -> Caller:
     claims = signer.read(token.strip(), kind)
     found = users.caller(claims.user_id, claims.sub, claims.organization)
     if found is None:
-        raise Unauthorized("The user of this token is not there any more; sign in again")
+        raise Unauthorized("The user or organization of this token is not there any more; sign in again")
+    if kind == "refresh" and claims.generation != found.generation:
+        raise Unauthorized("The password was changed after this token was given out; sign in again")
     return found
 
 

@@ -10,6 +10,9 @@ from werkzeug.security import check_password_hash, generate_password_hash
 #: OWASP's 2023 figure for PBKDF2-HMAC-SHA256: 0.2 s of one core. Not scrypt, whose 32 MB a guess a small root lacks.
 METHOD = "pbkdf2:sha256:600000"
 
+#: Fewest characters of a new password: NIST SP 800-63B asks for 8.
+SHORTEST = 8
+
 #: Longest password that is hashed, in characters; more only costs time.
 LONGEST = 1024
 

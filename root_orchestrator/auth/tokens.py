@@ -26,13 +26,17 @@ _OPTIONS: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, 
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token says. user_id tells a user from a later one of the same name; exp: wall-clock seconds."""
+    """What a token says. user_id tells a user from a later one of the same name; exp: wall-clock seconds.
+
+    generation: the user's when it was issued.
+    """
 
     sub: str
     type: Kind
     exp: float
     organization: str
     user_id: str
+    generation: int = 1
 
 
 class TokenSigner:
@@ -43,7 +47,9 @@ class TokenSigner:
         self._public = key.public_key()
         self._clock = clock
 
-    def issue(self, kind: Kind, *, user: str, user_id: str, organization: str, roles: Sequence[str]) -> str:
+    def issue(
+        self, kind: Kind, *, user: str, user_id: str, generation: int, organization: str, roles: Sequence[str]
+    ) -> str:
         """A token for the user called `user`; `organization` is an id, `roles` are what the user may do there."""
         now = int(self._clock.wall())
         claims = {
@@ -57,6 +63,7 @@ class TokenSigner:
             "sub": user,
             "user": user,
             "user_id": user_id,
+            "generation": generation,
             "roles": list(roles),
             "organization": organization,
         }

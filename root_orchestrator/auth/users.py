@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import msgspec
 
 from mangrove.base.clock import Clock
 from mangrove.base.errors import InvalidInput
-from mangrove.base.ids import new_id
+from mangrove.base.ids import is_id, new_id
 from mangrove.model.documents import META, ORGANIZATIONS, USERS, Member, Organization, User
+from mangrove.model.validation import shown
 from mangrove.store.interface import ABSENT, Put, RevisionConflict, Store
-from root_orchestrator.auth.passwords import Passwords, generated_password
+from root_orchestrator.auth.passwords import LONGEST, SHORTEST, Passwords, generated_password
 
 ADMIN = "Admin"
 
@@ -22,20 +24,25 @@ ROLES = (ADMIN, "Organization_Admin", "Application_Provider", "Infrastructure_Pr
 #: The organization that a login without a name of one means.
 ROOT_ORGANIZATION = "root"
 
-#: The document that makes "there were no users yet" true for only one of several roots that start at once.
-_FIRST = "accounts"
+#: The document that says there are accounts: written first by one of several roots that start at once, and again with
+#: every write of users and organizations.
+ACCOUNTS = "accounts"
 
 _DEFAULT_PASSWORD = "Admin"  # noqa: S105 - Oakestra's well-known default, used only when it was asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request. id: of the user; organization: an id; roles: theirs there, now."""
+    """Who makes a request. id: of the user; organization: an id; roles: theirs there, now.
+
+    generation: of the user's password.
+    """
 
     id: str
     name: str
     organization: str
     roles: tuple[str, ...]
+    generation: int = 1
 
     @property
     def is_admin(self) -> bool:
@@ -57,9 +64,19 @@ class Users:
         found = self._store.query(USERS, "name", name, limit=1)
         return msgspec.convert(found[0].document, User) if found else None
 
+    def everybody(self) -> list[User]:
+        """All users, by name."""
+        users = (msgspec.convert(stored.document, User) for stored in self._store.load(USERS))
+        return sorted(users, key=lambda user: user.name)
+
+    def organizations(self) -> list[Organization]:
+        """All organizations, by name."""
+        found = (msgspec.convert(stored.document, Organization) for stored in self._store.load(ORGANIZATIONS))
+        return sorted(found, key=lambda organization: organization.name)
+
     def organization(self, id: str) -> Organization | None:
         """The organization of that id."""
-        found = self._store.get(ORGANIZATIONS, id)
+        found = self._store.get(ORGANIZATIONS, id) if is_id(id) else None
         return msgspec.convert(found.document, Organization) if found else None
 
     def organization_named(self, name: str) -> Organization | None:
@@ -72,7 +89,16 @@ class Users:
         user, organization = self.named(name), self.organization(organization_id)
         if user is None or user.id != user_id or organization is None:
             return None
-        return Caller(user.id, user.name, organization.id, organization.roles_of(user.id) or ())
+        roles = organization.roles_of(user.id) or ()
+        return Caller(user.id, user.name, organization.id, roles, user.generation)
+
+
+def known_roles(sent: Sequence[str], field: str) -> tuple[str, ...]:
+    """Those roles, each once, in the order of `ROLES`. Raises InvalidInput, naming the place in `field`."""
+    for index, role in enumerate(sent):
+        if role not in ROLES:
+            raise InvalidInput(f"{field}[{index}]", f"is {shown(role)}; choose from {', '.join(ROLES)}")
+    return tuple(role for role in ROLES if role in sent)
 
 
 def password_in(file: Path | None) -> str:
@@ -80,8 +106,10 @@ def password_in(file: Path | None) -> str:
     if file is None:
         return ""
     password = file.read_text(errors="replace").strip()
-    if not 8 <= len(password) <= 1024 or not password.isprintable():
-        raise InvalidInput("--admin-password-file", f"{file} must hold a password of 8 to 1024 printable characters")
+    if not SHORTEST <= len(password) <= LONGEST or not password.isprintable():
+        raise InvalidInput(
+            "--admin-password-file", f"{file} must hold a password of {SHORTEST} to {LONGEST} printable characters"
+        )
     return password
 
 
@@ -98,7 +126,7 @@ def ensure_admin(
     Returns the password: Oakestra's default `Admin` with `allow_default`, else the one `given`, else a new one, to be
     shown once; None when the accounts were there already. Several roots may call it at once: one makes the accounts.
     """
-    if store.get(META, _FIRST) is not None:
+    if store.get(META, ACCOUNTS) is not None:
         return None
     password = _DEFAULT_PASSWORD if allow_default else given or generated_password()
     hashed = (passwords or Passwords()).hash(password)
@@ -107,7 +135,7 @@ def ensure_admin(
     try:
         store.apply(
             [
-                Put(META, _FIRST, {"created": clock.wall()}, ABSENT),
+                Put(META, ACCOUNTS, {"created": clock.wall()}, ABSENT),
                 Put(USERS, admin.id, msgspec.to_builtins(admin), ABSENT),
                 Put(ORGANIZATIONS, root.id, msgspec.to_builtins(root), ABSENT),
             ]

@@ -8,13 +8,13 @@ import pytest
 from mangrove.model.documents import USERS, Organization
 from mangrove.roles.web import common_routes
 from mangrove.store.interface import Delete
-from root_orchestrator.api.oakestra.login import FAILURES_PER_ADDRESS, FAILURES_PER_NAME, WINDOW
+from root_orchestrator.auth.credentials import FAILURES_PER_ADDRESS, FAILURES_PER_NAME, WINDOW
 from root_orchestrator.auth.tokens import LIFETIME, TokenSigner
 from tests.root_api import CLUSTER, RootApi, microservice, signing_key, sla
 from tests.unit.identity.house import House, asking
 
 #: The only endpoints that need no access token.
-OPEN = {"login.login"}
+OPEN = {"login.login", "users.ask_for_reset", "users.reset"}
 REFRESH = {"login.refresh"}
 
 
@@ -38,6 +38,18 @@ def test_all_endpoints_are_known(root: RootApi) -> None:
     assert {(method, path.replace("0" * 24, "*")) for _, method, path in endpoints(root)} == {
         ("POST", "/api/auth/login"),
         ("POST", "/api/auth/refresh"),
+        ("POST", "/api/auth/register"),
+        ("GET", "/api/users"),
+        ("GET", "/api/users/*"),
+        ("POST", "/api/user"),
+        ("PUT", "/api/user"),
+        ("POST", "/api/user/*"),
+        ("PUT", "/api/user/*"),
+        ("DELETE", "/api/user/*"),
+        ("GET", "/api/organization"),
+        ("POST", "/api/organization"),
+        ("PUT", "/api/organization/*"),
+        ("DELETE", "/api/organization/*"),
         ("GET", "/api/user/*"),
         ("GET", "/api/permission/*"),
         ("POST", "/api/application"),
@@ -62,6 +74,8 @@ def test_all_endpoints_are_known(root: RootApi) -> None:
         ("POST", "/api/v1/cluster-tokens"),
         ("DELETE", "/api/v1/cluster-tokens/*"),
         ("POST", "/api/v1/clusters/*/node-tokens"),
+        ("DELETE", "/api/v1/clusters/*"),
+        ("DELETE", "/api/v1/clusters/*/nodes/*"),
     }
 
 
@@ -100,6 +114,15 @@ def test_every_endpoint_is_closed_without_a_good_token(root: RootApi) -> None:
 
 
 ADMINS = [
+    ("POST", "/api/auth/register"),
+    ("GET", "/api/users"),
+    ("GET", f"/api/users/{'0' * 24}"),
+    ("PUT", "/api/user/bob"),
+    ("DELETE", "/api/user/Admin"),
+    ("GET", "/api/organization"),
+    ("POST", "/api/organization"),
+    ("PUT", f"/api/organization/{'0' * 24}"),
+    ("DELETE", f"/api/organization/{'0' * 24}"),
     ("GET", "/api/applications"),
     ("GET", "/api/services/"),
     ("POST", "/api/v1/cluster-tokens"),
@@ -204,7 +227,7 @@ def test_roles_count_as_they_are_now_not_as_the_token_says() -> None:
     bob = root.add_user("bob")
     organization = root.store.query("organizations", "name", "root")[0].id
     signer = TokenSigner(signing_key(), root.clock)
-    token = signer.issue("access", user="bob", user_id=bob.id, organization=organization, roles=["Admin"])
+    token = signer.issue("access", user="bob", user_id=bob.id, generation=1, organization=organization, roles=["Admin"])
     answer = root.request("GET", "/api/services", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 403
 

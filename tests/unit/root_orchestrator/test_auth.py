@@ -63,7 +63,7 @@ def clock() -> VirtualClock:
 
 
 def token(signer: TokenSigner, kind: Kind) -> str:
-    return signer.issue(kind, user="ada", user_id="u" * 24, organization="o" * 24, roles=["Admin"])
+    return signer.issue(kind, user="ada", user_id="u" * 24, generation=1, organization="o" * 24, roles=["Admin"])
 
 
 def test_a_token_says_what_oakestras_clients_read(clock: VirtualClock) -> None:

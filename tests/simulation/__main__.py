@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
 from tests.simulation.listening import listening, quiet
 from tests.simulation.tree import Plan, Tree
@@ -15,9 +16,9 @@ from tests.simulation.world import InvariantBroken
 _ENOUGH = 3
 
 
-def _one(seed: int, plan: Plan) -> int:
+def _one(seed: int, storm: float) -> int:
     """One seed with its whole trace."""
-    tree = Tree(seed, plan)
+    tree = Tree(seed, replace(Plan.of(seed), storm=storm))
     failure: InvariantBroken | None = None
     try:
         with listening(tree.world):
@@ -29,14 +30,14 @@ def _one(seed: int, plan: Plan) -> int:
     return 1 if failure is not None else 0
 
 
-def _many(first: int, count: int, plan: Plan) -> int:
+def _many(first: int, count: int, storm: float) -> int:
     messages: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     attacks = ran = 0
     failed: list[int] = []
     begun = time.process_time()
     for seed in range(first, first + count):
-        tree = Tree(seed, plan)
+        tree = Tree(seed, replace(Plan.of(seed), storm=storm))
         ran += 1
         try:
             with quiet():
@@ -66,10 +67,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="run this one only, and print its whole trace")
     parser.add_argument("--storm", type=float, default=Plan().storm, help="virtual seconds with faults")
     arguments = parser.parse_args()
-    plan = Plan(storm=arguments.storm)
     if arguments.seed is not None:
-        return _one(arguments.seed, plan)
-    return _many(arguments.first, arguments.seeds, plan)
+        return _one(arguments.seed, arguments.storm)
+    return _many(arguments.first, arguments.seeds, arguments.storm)
 
 
 if __name__ == "__main__":

@@ -29,16 +29,16 @@ class Adversary:
         attacks: list[Callable[[Wire], list[Heard]]] = [
             self._replays,
             self._old_session,
+            self._old_orders,
             self._elsewhere,
             self._damaged,
             self._junk,
         ]
         attack = self._rng.choice(attacks)
         messages = attack(wire)[:_BURST]
-        for message in messages:
-            self._world.later(
-                self._rng.uniform(0.0, 2.0) if attack != self._old_session else 0.0, self._send(wire, message)
-            )
+        in_order = attack in (self._old_session, self._old_orders)
+        for number, message in enumerate(messages):
+            self._world.later(0.05 * number if in_order else self._rng.uniform(0.0, 2.0), self._send(wire, message))
         self.sent += len(messages)
         return f"{attack.__name__.strip('_')}, {len(messages)} messages"
 
@@ -60,6 +60,17 @@ class Adversary:
         first = self._rng.choice(hellos)
         child = wire.heard[first].child
         return [one for one in list(wire.heard)[first:] if one.child == child and one.direction == "up"]
+
+    def _old_orders(self, wire: Wire) -> list[Heard]:
+        """What a child was told in this session, but for the newest of it, in the right order."""
+        told: dict[str, list[Heard]] = {}
+        for message in wire.heard:
+            if message.kind == "hello":
+                told[message.child] = []
+            elif message.kind == "assign" and message.child in told:
+                told[message.child].append(message)
+        most = max(told.values(), key=len, default=[])
+        return most[: self._rng.randint(0, len(most))]
 
     def _elsewhere(self, wire: Wire) -> list[Heard]:
         """Right words to the wrong child, in the wrong direction, or as another kind."""

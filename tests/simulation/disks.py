@@ -104,14 +104,15 @@ class ShakyStore:
 class NodeDisk(MemoryState):
     """The disk of a node.
 
-    held: attempts that the node will run after a restart, for what is on the disk. going_on: those of its records that
-    have not ended. forgot: assignments up to now were lost with what was on the disk.
+    held: attempts that the node will run after a restart. ended: those of its records that have. term: the newest one
+    that it obeyed.
     """
 
     def __init__(self, installation: str, at_write: AtWrite) -> None:
         super().__init__(installation)
         self.held: frozenset[str] = frozenset()
         self.ended: frozenset[str] = frozenset()
+        self.term = 0
         self._at_write = at_write
 
     def raise_incarnation(self) -> int:
@@ -123,8 +124,9 @@ class NodeDisk(MemoryState):
     def save_assignment(self, assignment: bytes | None) -> None:
         self._at_write("before")
         super().save_assignment(assignment)
-        held = {} if assignment is None else msgspec.json.decode(assignment, type=Held).attempts
-        self.held = frozenset(held)
+        if assignment is not None:
+            kept = msgspec.json.decode(assignment, type=Held)
+            self.held, self.term = frozenset(kept.attempts), kept.term
         self._at_write("after")
 
     def save_records(self, records: Iterable[Record]) -> None:
@@ -140,4 +142,4 @@ class NodeDisk(MemoryState):
         self.ended = frozenset()
         if assignment:
             self._kept.pop("assignment", None)
-            self.held = frozenset()
+            self.held, self.term = frozenset(), 0

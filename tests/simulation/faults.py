@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from mangrove.link.messages import Hello
+from mangrove.link.parent import ParentLink
 from mangrove.model.documents import IDENTITIES
 from mangrove.roles.parent import CONTROLLER
 from mangrove.roles.terms import go_on_with
@@ -26,13 +28,13 @@ if TYPE_CHECKING:
 class Faults:
     """The faults of one tree. `strike` lets one happen, `heal` ends all of them."""
 
-    def __init__(self, tree: Tree, rng: random.Random) -> None:
+    def __init__(self, tree: Tree, rng: random.Random, often: Collection[str] = ()) -> None:
         self.tree = tree
         self.world = tree.world
         self.rng = rng
         self.counted: Counter[str] = Counter()
         self.adversary = Adversary(tree.world, rng)
-        self._backups: dict[str, MemoryStore] = {}
+        self._backups: dict[str, list[MemoryStore]] = {}
         #: What can happen, and how often in proportion to the others. Each says whether it did.
         self._possible: dict[str, tuple[int, Callable[[], bool]]] = {
             "crash": (2, lambda: self._kill(self._process())),
@@ -52,14 +54,14 @@ class Faults:
             "store": (2, self._trouble_store),
             "disk full": (2, self._fill_disk),
             "lost state": (1, self._lose_state),
-            "false store": (2, self._false_store),
-            "adversary": (3, self._attack),
+            "false store": (3, self._false_store),
+            "adversary": (5, self._attack),
         }
+        self._weights = {name: (10 if name in often else 1) * weight for name, (weight, _) in self._possible.items()}
 
     def strike(self) -> None:
         """One of them."""
-        names = list(self._possible)
-        (name,) = self.rng.choices(names, [self._possible[one][0] for one in names])
+        (name,) = self.rng.choices(list(self._weights), list(self._weights.values()))
         if self._possible[name][1]():
             self.counted[name] += 1
 
@@ -67,10 +69,10 @@ class Faults:
         """An operator copies the stores; a false store may be such a copy."""
         for process in self.tree.parents:
             if not process.impostor:
-                self._backups[process.name] = process.true_store.copy()
+                self._backups.setdefault(process.name, []).append(process.true_store.copy())
 
     def heal(self) -> None:
-        """All faults end, but for what is lost for good."""
+        """All faults end: who stands still wakes in its own time, and what is lost for good is not given back."""
         self.world.note("all faults end")
         self.world.weather = CALM
         self.world.frozen.clear()
@@ -87,7 +89,6 @@ class Faults:
             node.disk.full = False
         self._bury()
         for process in self.tree.processes:
-            process.paused_until = 0.0
             process.dies = None
             process.start()
 
@@ -122,8 +123,7 @@ class Faults:
         return self.rng.choice(self.tree.parents)
 
     def _child(self) -> ClusterProcess | NodeProcess:
-        children: list[ClusterProcess | NodeProcess] = [*self.tree.clusters, *self.tree.nodes]
-        return self.rng.choice(children)
+        return self.rng.choice(self.tree.children)
 
     def _node(self) -> NodeProcess:
         return self.rng.choice(self.tree.nodes)
@@ -173,7 +173,9 @@ class Faults:
     # -- the network
 
     def _disconnect(self, where: set[str], what: str) -> bool:
-        process = self._child()
+        return self._isolate(where, self._child(), what)
+
+    def _isolate(self, where: set[str], process: ClusterProcess | NodeProcess, what: str) -> bool:
         id = process.identity.id
         if id in where:
             return False
@@ -240,7 +242,7 @@ class Faults:
     def _fail_step(self) -> bool:
         node = self._node()
         step = self.rng.choice(["prepare", "start", "stop", "remove"])
-        node.runtime.fail_next(step, RuntimeFault(f"{step} failed as planned", permanent=self.rng.random() < 0.2))
+        node.runtime.fail_next(step, RuntimeFault(f"{step} failed as planned", permanent=self.rng.random() < 0.4))
         return True
 
     def _runtime_away(self) -> bool:
@@ -285,7 +287,7 @@ class Faults:
     def _lose_state(self) -> bool:
         """A node's files are damaged: it forgets what became of its attempts, or that and what it shall run.
 
-        Not while a false store may be believed: what would tell the false one from the true is among what is lost.
+        Not while a false store is about: what would tell it from the true one is among what is lost.
         """
         node = self._node()
         if not node.alive or any(process.impostor for process in self.tree.parents):
@@ -295,30 +297,29 @@ class Faults:
         self.world.note(f"{node.name} loses its records{' and its assignment' if assignment else ''}")
         node.disk.lose(assignment=assignment)
         self.tree.watch.forgot(node)
-        node.start()
+        if self.rng.random() < 0.5:
+            self._isolate(self.world.cut_off, node, "is cut off")
+        self._while(self.rng.choice([0.1, 10.0, 40.0]) * self.rng.random(), node.start)
         return True
 
     def _false_store(self) -> bool:
         """A parent comes back with an empty store, a foreign one, or an old copy of its own."""
         process = self._parent()
-        ignorant = any(node.alive and not node.node.role.link.term for node in self.tree.nodes)
+        ignorant = any(not child.obeyed for child in self.tree.children)
         if process.impostor or not process.alive or ignorant:
             return False
-        kind = self.rng.choice(["empty", "foreign", "bold", "old", "old"])
-        true = process.true_store
-        false = MemoryStore(self.world.new_id())
-        if kind == "old":
-            false = self._backups.get(process.name, true).copy()
-        elif kind != "empty":  # knows the same children, wants nothing of them
-            false.apply([Put(IDENTITIES, one.id, one.document) for one in true.load(IDENTITIES)])
+        kind = self.rng.choice(["empty", "foreign", "foreign", "old", "old", "very old", "very old"])
+        false = self._false(process, kind)
+        bold = kind in ("foreign", "very old") and self.rng.random() < 0.7
         process.crash()
         process.store = process.false_store = false
-        self.world.note(f"{process.name} gets {'an' if kind[0] in 'eo' else 'a'} {kind} store")
+        self.tree.watch.decided.meet(false)
+        self.world.note(f"{process.name} gets another store: {kind}{', and bold' if bold else ''}")
 
         def begin() -> None:
             process.start()
-            if kind == "bold" and process.alive:  # does not see, or does not care, that the children are not its own
-                patch.object(process.parent.link, "_reason_to_refuse", lambda child, hello: "").start()
+            if bold and process.alive:
+                _embolden(process.parent.link)
 
         def mend() -> None:
             if process.impostor:
@@ -331,6 +332,16 @@ class Faults:
         self._while(self.rng.uniform(3.0, 20.0), mend)
         return True
 
+    def _false(self, process: ParentProcess, kind: str) -> MemoryStore:
+        true = process.true_store
+        copies = self._backups.get(process.name, [])
+        if "old" in kind and copies:
+            return copies[-1 if kind == "old" else 0].copy()
+        false = MemoryStore(self.world.new_id())
+        if kind == "foreign":  # knows the same children, wants nothing of them
+            false.apply([Put(IDENTITIES, one.id, one.document) for one in true.load(IDENTITIES)])
+        return false
+
     def _give_back(self, process: ParentProcess) -> None:
         """An operator brings the newest store back, above all that the false one has said in its name."""
         false, process.store = process.store, process.true_store
@@ -340,3 +351,13 @@ class Faults:
             go_on_with(process.store.reopen(), CONTROLLER, process.store.id, above=lease.term)
             # The false one may have ended what nobody above wanted then, and the true one did not hear of it.
             self.tree.watch.excused |= {id for node in self.tree.nodes for id in node.runtime.starts}
+
+
+def _embolden(link: ParentLink) -> None:
+    """Let a parent not see, or not care, what its children say that they belong to: then the children must."""
+    honest = link._reason_to_refuse
+
+    def bold(child: str, hello: Hello) -> str:
+        return "" if hello.store != link._store or hello.term > link._term else honest(child, hello)
+
+    patch.object(link, "_reason_to_refuse", bold).start()

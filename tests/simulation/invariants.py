@@ -36,7 +36,7 @@ class Watch:
         self.wanted: set[str] = set()  # slots that the API acknowledged, and nobody has stopped
         self.stopped: set[str] = set()  # slots whose stop was acknowledged
         self.excused: set[str] = set()  # attempts that have a reason to be started again
-        self._decided = Decided()
+        self.decided = Decided()
         self._current: dict[tuple[str, str], Given] = {}  # (parent, slot) → what was current
         self._lives: dict[str, tuple[int, bool]] = {}  # parent → its life, and whether all it decided then is durable
         self._given: dict[tuple[str, str], Resources] = {}  # (child, attempt) → what a true parent promised there
@@ -60,7 +60,7 @@ class Watch:
         self._promises(process, parent)
         if isinstance(process, ClusterProcess):
             wanted = {id for id, slot in parent.slots.items() if slot.desired == "run"}
-            self._nothing_comes_back(process.name, wanted, trusted=not self._deceived(self.tree.root))
+            self._assignment(process, wanted, self.tree.root)
         else:
             self._desires(parent)
 
@@ -163,17 +163,31 @@ class Watch:
             if there is None or there.desired != "run":
                 raise InvariantBroken(4, f"slot {slot} was acknowledged, and is not wanted any more", slot)
 
-    def _nothing_comes_back(self, name: str, held: AbstractSet[str], *, trusted: bool) -> None:
-        """What was taken out of an assignment is never in it again, since attempts have ids of their own: 4."""
-        before = self._held.get(name)
+    def _assignment(self, child: ClusterProcess | NodeProcess, held: AbstractSet[str], *above: ParentProcess) -> None:
+        """A child's durable assignment may have changed, on the word of the first of those above.
+
+        What was taken out never comes back, since attempts have ids of their own: 4. What leaves it is not wanted: 11.
+        """
+        before = self._held.get(child.name)
         if held is before:
             return
-        self._held[name] = held
-        taken = self._taken.setdefault(name, set())
-        for attempt in sorted(held & taken):
-            raise InvariantBroken(4, f"{attempt} was withdrawn from {name}, and is assigned to it again", name, attempt)
-        if before is not None and trusted:
+        self._held[child.name] = held
+        taken = self._taken.setdefault(child.name, set())
+        for id in sorted(held & taken):
+            raise InvariantBroken(4, f"{id} was withdrawn from {child.name}, and is there again", child.name, id)
+        if before is None:
+            return
+        for id in sorted(before - held):
+            placement = self.decided.wanted(above[0].true_store, id)
+            if placement is not None and not self._withdrawn_by_a_copy(above[0], id):
+                about = child.name, above[0].name, id, placement.slot
+                raise InvariantBroken(11, f"{child.name} lets go of {id}, which {above[0].name} wants there", *about)
+        if not self._deceived(*above):
             taken |= before - held
+
+    def _withdrawn_by_a_copy(self, process: ParentProcess, attempt: str) -> bool:
+        """Whether a store that nobody could tell from the newest knew of the attempt, and withdrew it."""
+        return process.false_store is not None and self.decided.withdrawn(process.false_store, attempt)
 
     def _deceived(self, *processes: ParentProcess) -> bool:
         """Whether one of these may have spoken lately with a false store behind it."""
@@ -182,8 +196,7 @@ class Watch:
     # -- 4, 6, 8, 11: at a node
 
     def node_stepped(self, node: NodeProcess) -> None:
-        trusted = not self._deceived(node.cluster, self.tree.root)
-        self._nothing_comes_back(node.name, node.disk.held, trusted=trusted)
+        self._assignment(node, node.disk.held, node.cluster, self.tree.root)
 
     def forgot(self, node: NodeProcess) -> None:
         """What a node knew of its attempts is lost, and what its parent concludes from that is no fault."""
@@ -198,29 +211,35 @@ class Watch:
         slot = self._wanted(node, attempt)
         if slot is None or self._let_go(node, attempt):
             return
-        number = 11 if self._deceived(self.tree.root, node.cluster) else 8
-        text = f"{node.name} stops {attempt} of slot {slot}, which is wanted there"
-        raise InvariantBroken(number, text, node.name, node.cluster.name, "root", attempt, slot)
+        about = node.name, node.cluster.name, "root", attempt, slot
+        if self._told_to(node, attempt):
+            raise InvariantBroken(11, f"{node.name} obeys and stops {attempt} of {slot}, which is wanted there", *about)
+        raise InvariantBroken(8, f"{node.name} stops {attempt} of slot {slot} by itself", *about)
+
+    def _told_to(self, node: NodeProcess, attempt: str) -> bool:
+        """Whether the node does not have the attempt in its assignment, or its cluster does not have its slot."""
+        if attempt not in node.disk.held:
+            return True
+        placement = self.decided.wanted(node.cluster.true_store, attempt)
+        wanted = node.cluster.parent.slots.get(placement.slot) if placement is not None else None
+        return wanted is None or wanted.desired != "run"
 
     def _wanted(self, node: NodeProcess, attempt: str) -> str | None:
         """The root's slot for which this attempt is wanted on this node by everybody above, or None."""
-        placement = self._decided.wanted(node.cluster.true_store, attempt)
+        placement = self.decided.wanted(node.cluster.true_store, attempt)
         if placement is None or placement.current is None or placement.current.child != node.identity.id:
             return None
         root = self.tree.root.true_store
-        above = self._decided.wanted(root, placement.slot)
+        above = self.decided.wanted(root, placement.slot)
         if above is None or above.current is None or above.current.child != node.cluster.identity.id:
             return None
         stored = root.get(SLOTS, above.slot)
         return above.slot if stored is not None and stored.document["desired"] == "run" else None
 
     def _let_go(self, node: NodeProcess, attempt: str) -> bool:
-        """Whether a copy of a store that nobody could tell from the newest knew of the attempt, and withdrew it."""
-        placement = self._decided.wanted(node.cluster.true_store, attempt)
-        above = placement.slot if placement is not None else ""
-        return any(
-            process.false_store is not None and self._decided.withdrawn(process.false_store, id)
-            for process, id in ((node.cluster, attempt), (self.tree.root, above))
+        placement = self.decided.wanted(node.cluster.true_store, attempt)
+        return self._withdrawn_by_a_copy(node.cluster, attempt) or (
+            placement is not None and self._withdrawn_by_a_copy(self.tree.root, placement.slot)
         )
 
     def started(self, node: NodeProcess, attempt: str) -> None:

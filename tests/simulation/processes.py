@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from cluster_orchestrator.cluster import Cluster
 from mangrove.link.child import ChildIdentity
+from mangrove.link.messages import GONE, HELLO
 from mangrove.link.transports.interface import Broker, Connected, Disconnected, TransportEvent
 from mangrove.link.transports.memory import MemoryChildTransport, MemoryParentTransport
 from mangrove.model.child import Capacity
-from mangrove.model.documents import Identity
+from mangrove.model.documents import META, Identity
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from mangrove.roles.parent import Parent
@@ -90,7 +90,7 @@ class Process:
 
     def pause(self, seconds: float) -> None:
         """Stand still, as when the machine is suspended or overloaded."""
-        self.paused_until = self.world.clock.now() + seconds
+        self.paused_until = max(self.paused_until, self.world.clock.now() + seconds)
         if seconds > SETTINGS.lease / 2:  # the design's "its loop has not stalled", as the link measures it
             self.deaf_until = self.paused_until
 
@@ -190,16 +190,21 @@ class ParentProcess(Process):
         now = self.world.clock.now() if self._deaf_since is None else self._deaf_since
         return now - max(self.heard.get(child, 0.0), self.started_at, self.deaf_until)
 
-    def note_heard(self, event: TransportEvent) -> None:
-        """Remember when it could hear, and whom: what the link drops, such as words of an old session, is no word."""
-        now = self.world.clock.now()
+    def hear(self, event: TransportEvent, handle: Callable[[TransportEvent], None]) -> None:
+        """Let the parent handle an event, and remember when it could hear, and whom.
+
+        What the link drops, such as words of an old session, is no word of a child, nor is what the broker says of it.
+        """
+        link, now = self.parent.link, self.world.clock.now()
+        dropped = link.dropped
+        handle(event)
         if isinstance(event, Connected):
             self._deaf_since, self.deaf_until = None, now
         elif isinstance(event, Disconnected):
             self._deaf_since = now
-        else:
-            peer = self.parent.link.peers.get(event.child)
-            if peer is not None and peer.heard == now:
+        elif link.dropped == dropped and event.kind != GONE:
+            peer = link.peers.get(event.child)
+            if peer is not None and (event.kind != HELLO or peer.heard == now):  # else a hello that was refused
                 self.heard[event.child] = now
 
 
@@ -234,11 +239,7 @@ class RootProcess(ParentProcess):
         self.transport.close()
 
     def _on_event(self, event: TransportEvent, life: int) -> None:
-        self.guarded(partial(self._handle, event), life)
-
-    def _handle(self, event: TransportEvent) -> None:
-        self.root.handle(event)
-        self.note_heard(event)
+        self.guarded(lambda: self.hear(event, self.root.handle), life)
 
 
 class ClusterProcess(ParentProcess):
@@ -260,6 +261,12 @@ class ClusterProcess(ParentProcess):
     @property
     def parent_process(self) -> ParentProcess:
         return self.root
+
+    @property
+    def obeyed(self) -> int:
+        """The highest term that it will remember after a restart."""
+        held = self.store.get(META, "assignment")
+        return int(held.document["term"]) if held is not None else 0
 
     def begin(self) -> None:
         life = self.life
@@ -292,11 +299,7 @@ class ClusterProcess(ParentProcess):
         self.guarded(lambda: self.cluster.handle_up(event), life)
 
     def _from_nodes(self, event: TransportEvent, life: int) -> None:
-        self.guarded(partial(self._handle_down, event), life)
-
-    def _handle_down(self, event: TransportEvent) -> None:
-        self.cluster.handle_down(event)
-        self.note_heard(event)
+        self.guarded(lambda: self.hear(event, self.cluster.handle_down), life)
 
 
 class NodeProcess(Process):
@@ -319,6 +322,11 @@ class NodeProcess(Process):
     @property
     def parent_process(self) -> ParentProcess:
         return self.cluster
+
+    @property
+    def obeyed(self) -> int:
+        """The highest term that it will remember after a restart."""
+        return self.disk.term
 
     def begin(self) -> None:
         life = self.life

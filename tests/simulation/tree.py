@@ -32,6 +32,7 @@ class Plan:
 
     storm: virtual seconds with faults. fault_every, write_every: mean seconds between. instances: most that users want
     at once. part_bytes: of state in one message; production's own is so large that no set here would need two.
+    often: names of faults that strike ten times as often as they would.
     """
 
     clusters: int = 2
@@ -42,13 +43,28 @@ class Plan:
     services: int = 5
     instances: int = 14
     part_bytes: int = 700
+    often: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, seed: int) -> Plan:
+        """Trees of all sizes, calm and stormy, empty and full."""
+        dice = random.Random(f"plan {seed}")
+        clusters, nodes = dice.choice((1, 2, 2, 2, 3)), dice.choice((1, 2, 3, 3))
+        return cls(
+            clusters=clusters,
+            nodes=nodes,
+            fault_every=dice.choice((1.0, 2.0, 2.0, 4.0)),
+            write_every=dice.choice((1.0, 2.0, 5.0)),
+            instances=clusters * nodes * dice.choice((1, 2, 3, 4)),
+            part_bytes=dice.choice((400, 700, 700, 96 * 1024)),
+        )
 
 
 class Tree:
     """A root, clusters and nodes, users who keep changing their minds, and bad luck."""
 
-    def __init__(self, seed: int, plan: Plan = Plan()) -> None:
-        self.plan = plan
+    def __init__(self, seed: int, plan: Plan | None = None) -> None:
+        self.plan = plan = plan or Plan.of(seed)
         self.world = World(seed)
         self.rng = random.Random(self.world.rng.getrandbits(32))
         self.root = RootProcess(self.world, "root")
@@ -59,10 +75,11 @@ class Tree:
             for n in range(plan.nodes)
         ]
         self.parents: list[ParentProcess] = [self.root, *self.clusters]
+        self.children: list[ClusterProcess | NodeProcess] = [*self.clusters, *self.nodes]
         self.processes: list[Process] = [*self.parents, *self.nodes]
         self.watch = Watch(self)
         self.users = Users(self.world, self.root, self.watch, self.rng, plan.instances)
-        self.faults = Faults(self, self.rng)
+        self.faults = Faults(self, self.rng, plan.often)
         self._storming = False
         for parent in self.parents:
             parent.after_step = partial(self.watch.parent_stepped, parent)
@@ -86,6 +103,7 @@ class Tree:
         self._repeat(1.0, self.watch.look)
         self.world.run(4.0)
         self.users.declare(self.plan.services)
+        self.faults.back_up()
         self._storming = True
         self._repeat(self.plan.write_every, self.users.write, always=False)
         self._repeat(self.plan.fault_every, self.faults.strike, always=False)
@@ -147,7 +165,7 @@ class Tree:
         self.world.later(mean, once)
 
 
-def simulate(seed: int, plan: Plan = Plan()) -> Tree:
+def simulate(seed: int, plan: Plan | None = None) -> Tree:
     """Run one seed. Raises InvariantBroken; then its story has what the programs logged, too."""
     try:
         with quiet():

@@ -28,9 +28,13 @@ class Decided:
         return self._of(store).current.get(attempt)
 
     def withdrawn(self, store: MemoryStore, attempt: str) -> bool:
-        """Whether this store knows the attempt and does not want it any more."""
+        """Whether this store knew the attempt when it was last read, or when `meet` was called, and wants it no more."""
         read = self._of(store)
         return attempt in read.known and attempt not in read.current
+
+    def meet(self, store: MemoryStore) -> None:
+        """Remember what this store knows now."""
+        self._of(store)
 
     def _of(self, store: MemoryStore) -> _Read:
         read, revision = self._read.get(store), store.revision()
@@ -38,6 +42,7 @@ class Decided:
             placements = [msgspec.convert(stored.document, Placement) for stored in store.load(PLACEMENTS)]
             current = {placed.current.attempt: placed for placed in placements if placed.current is not None}
             known = frozenset(given.attempt for placed in placements for given in attempts_of(placed))
+            known |= read.known if read is not None else known
             read = self._read[store] = _Read(revision, current, known)
         return read
 

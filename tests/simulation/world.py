@@ -78,6 +78,7 @@ class World:
         self.cut_off: set[str] = set()  # children that reach no broker
         self.messages: Counter[str] = Counter()
         self.trace: deque[str] = deque(maxlen=5000)
+        self._arrives: dict[tuple[str, Direction, str], float] = {}  # by topic, when the newest message arrives
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
 
@@ -126,7 +127,12 @@ class World:
         if rng.random() < weather.lost:
             return []
         copies = 2 if rng.random() < weather.repeated else 1
-        return [rng.uniform(0.001, weather.longest if rng.random() < weather.late else 0.02) for _ in range(copies)]
+        delays = [rng.uniform(0.001, weather.longest if rng.random() < weather.late else 0.02) for _ in range(copies)]
+        if weather is CALM:  # then what is sent on one topic arrives in that order, as MQTT promises
+            now, topic = self.clock.now(), (child, direction, kind)
+            delays[0] = max(delays[0], self._arrives.get(topic, 0.0) - now)
+            self._arrives[topic] = now + delays[0]
+        return delays
 
     # -- identities
 

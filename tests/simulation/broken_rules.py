@@ -1,0 +1,467 @@
+"""Rules of the design, each broken on purpose: what the simulator must catch, and as which invariant.
+
+A broken rule is a change to production code, made through pytest's monkeypatch. Its name says what is wrong then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from cluster_orchestrator import desired as cluster_desired
+from mangrove.base.digest import hex_of
+from mangrove.link import parent as parent_link
+from mangrove.link import parent_events
+from mangrove.link.child import ChildLink
+from mangrove.link.envelope import BadMessage, Lanes
+from mangrove.link.messages import GONE, Mark, Sync
+from mangrove.link.parent import ParentLink, Peer
+from mangrove.link.sync import Replica, entry_hash
+from mangrove.model.attempt import Attempt
+from mangrove.model.documents import PLACEMENTS, Given, Placement, Slot
+from mangrove.model.phases import ENDED, Phase
+from mangrove.model.resources import NOTHING
+from mangrove.model.specification import Specification
+from mangrove.placement.filters.fit import Fit
+from mangrove.placement.fleet import Fleet, Row
+from mangrove.reconcile import child as child_loop
+from mangrove.reconcile import parent as parent_loop
+from mangrove.reconcile.child import Life, Moment, Record
+from mangrove.roles.slots import Slots
+from mangrove.roles.terms import Terms
+from mangrove.store.interface import Put, Store, Stored
+from node_engine.engine import Engine
+from node_engine.node import Node
+from root_orchestrator.api.desired import Desired
+from tests.simulation.tree import Plan
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """numbers: of the invariants as which it may be caught; the first is the one that it is about.
+
+    plan: of trees in which what it takes to see it is not too rare; usually what any seed does.
+    """
+
+    break_it: Break
+    numbers: tuple[int, ...]
+    plan: Plan | None = None
+
+    @property
+    def name(self) -> str:
+        return self.break_it.__name__
+
+
+RULES: list[Rule] = []
+
+
+def breaks(*numbers: int, plan: Plan | None = None) -> Callable[[Break], Break]:
+    def remember(break_it: Break) -> Break:
+        RULES.append(Rule(break_it, numbers, plan))
+        return break_it
+
+    return remember
+
+
+# -- 0: nothing that comes in may stop a program
+
+
+@breaks(0)
+def junk_is_not_expected(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ParentLink, "receive", ParentLink._receive)
+
+
+@breaks(0)
+def a_store_is_always_there(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("mangrove.roles.parent.StoreUnavailable", BadMessage)
+
+
+# -- 1: it converges
+
+
+@breaks(1)
+def a_lost_report_is_not_sent_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ChildLink, "_repair", lambda self, held, asked, now: None)
+
+
+@breaks(1, 3)
+def a_lost_assignment_is_not_sent_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(parent_link, "REPAIR_AFTER", 1e9)
+
+
+@breaks(1, plan=Plan(clusters=1, instances=12))
+def who_refused_once_is_never_asked_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(parent_loop, "_forget_refusals", lambda placement, view: placement)
+
+
+@breaks(1)
+def silence_is_never_noticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ParentLink, "_silence", lambda self, peer: float("inf"))
+
+
+@breaks(1, plan=Plan(often=("runtime step",)))
+def what_failed_for_good_is_never_tried_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(parent_loop, "RETRY_FIRST", 1e9)
+    patch.setattr(parent_loop, "RETRY_LAST", 1e9)
+
+
+@breaks(1)
+def nobody_looks_again_when_there_is_room(patch: pytest.MonkeyPatch) -> None:
+    decide = Slots.decide
+
+    def once(self: Slots, *arguments: Any, **options: Any) -> None:
+        self._homeless.clear()
+        decide(self, *arguments, **options)
+
+    patch.setattr(Slots, "decide", once)
+
+
+# -- 2: one wanted attempt a slot
+
+
+@breaks(2)
+def a_withdrawn_attempt_stays_in_the_assignment(patch: pytest.MonkeyPatch) -> None:
+    assign = ParentLink.assign
+    patch.setattr(ParentLink, "assign", lambda self, child, put, remove: assign(self, child, put, frozenset()))
+
+
+@breaks(2)
+def what_a_silent_child_has_is_not_withdrawn(patch: pytest.MonkeyPatch) -> None:
+    assign = ParentLink.assign
+
+    def unless_silent(self: ParentLink, child: str, put: Mapping[str, Attempt], remove: frozenset[str]) -> None:
+        assign(self, child, put, frozenset() if self.peers[child].silent else remove)
+
+    patch.setattr(ParentLink, "assign", unless_silent)
+
+
+@breaks(2)
+def what_was_leaving_is_wanted_after_a_restart(patch: pytest.MonkeyPatch) -> None:
+    load = Slots.load
+
+    def also_leaving(self: Slots, store: Store) -> None:
+        load(self, store)
+        for placement in self.placements.values():
+            _want_leaving(self, placement)
+
+    patch.setattr(Slots, "load", also_leaving)
+
+
+@breaks(2)
+def what_was_leaving_a_child_is_wanted_when_it_returns(patch: pytest.MonkeyPatch) -> None:
+    changed = Slots.child_changed
+
+    def also_leaving(self: Slots, child: str) -> None:
+        changed(self, child)
+        for slot in sorted(self._on_child.get(child, ())):
+            _want_leaving(self, self.placements[slot], child)
+
+    patch.setattr(Slots, "child_changed", also_leaving)
+
+
+# -- 3: no orphans
+
+
+@breaks(3, 8)
+def a_node_never_stops_what_is_not_assigned(patch: pytest.MonkeyPatch) -> None:
+    next_step = child_loop.next_step
+    patch.setattr(child_loop, "next_step", lambda life, wanted, moment: next_step(life, True, moment))
+
+
+@breaks(3, 6, plan=Plan(often=("lost state",)))
+def a_node_leaves_alone_what_it_does_not_know(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Engine, "_remove_unclaimed", lambda self, moment: None)
+
+
+@breaks(3)
+def a_cluster_is_not_told_what_the_root_withdrew(patch: pytest.MonkeyPatch) -> None:
+    put = cluster_desired._put
+    patch.setattr(cluster_desired, "_put", lambda attempt, desired: put(attempt, "run"))
+
+
+@breaks(3, 6)
+def an_assignment_only_adds(patch: pytest.MonkeyPatch) -> None:
+    assigned = Node._assigned
+    seen: dict[int, tuple[dict[str, Attempt], dict[str, Specification]]] = {}
+
+    def merged(self: Node, attempts: Mapping[str, Attempt], specifications: Mapping[str, Specification]) -> None:
+        known, named = seen.setdefault(id(self), ({}, {}))
+        known.update(attempts)
+        named.update(specifications)
+        assigned(self, known, named)
+
+    patch.setattr(Node, "_assigned", merged)
+
+
+# -- 4: what was deleted stays deleted
+
+
+@breaks(4)
+def a_stop_is_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
+    load = Slots.load
+
+    def all_run(self: Slots, store: Store) -> None:
+        load(self, store)
+        self.wanted = {id: msgspec.structs.replace(slot, desired="run") for id, slot in self.wanted.items()}
+
+    patch.setattr(Slots, "load", all_run)
+
+
+@breaks(4)
+def a_stop_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    decide = parent_loop.decide
+
+    def keep(slot: Slot | None, *arguments: Any, **options: Any) -> parent_loop.Decision:
+        running = msgspec.structs.replace(slot, desired="run") if slot is not None else None
+        return decide(running, *arguments, **options)
+
+    patch.setattr("mangrove.roles.slots.decide", keep)
+
+
+@breaks(4, 11, plan=Plan(often=("adversary", "crash of a parent")))
+def an_old_assignment_counts_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lanes, "admit", lambda self, kind, sequence: True)
+
+
+@breaks(4)
+def numbers_of_instances_are_used_again(patch: pytest.MonkeyPatch) -> None:
+    add = Desired._add_instance
+
+    def lowest(self: Desired, caller: Any, service: str) -> int:
+        found = self._catalog.service(caller, service)
+        taken = {slot.value.number for slot in self._catalog.wanted_slots([service])[service]}
+        free = next(number for number in range(1000) if number not in taken)
+        again = msgspec.structs.replace(found.value, next_number=free)
+        if self._store.get("slots", f"{service}.{free}") is None:
+            self._store.apply([Put("services", service, msgspec.to_builtins(again))])
+        return add(self, caller, service)
+
+    patch.setattr(Desired, "_add_instance", lowest)
+
+
+# -- 6: nothing is promised twice
+
+
+@breaks(6)
+def what_is_withdrawn_counts_as_ended(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ParentLink, "has_ended", lambda self, child, attempt: True)
+
+
+@breaks(6, plan=Plan(often=("weather",)))
+def what_a_child_does_not_list_has_ended(patch: pytest.MonkeyPatch) -> None:
+    def not_listed(self: ParentLink, child: str, attempt: str) -> bool:
+        peer = self.peers.get(child)
+        status = peer.status.entries.get(attempt) if peer is not None else None
+        return status is None or status.phase in ENDED
+
+    patch.setattr(ParentLink, "has_ended", not_listed)
+
+
+@breaks(6)
+def reservations_are_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
+    load = Slots.load
+
+    def unreserved(self: Slots, store: Store) -> None:
+        load(self, store)
+        for attempt in self._fleet.reservations:
+            self._fleet.release(attempt)
+
+    patch.setattr(Slots, "load", unreserved)
+
+
+@breaks(6)
+def what_is_reserved_is_not_subtracted(patch: pytest.MonkeyPatch) -> None:
+    def passes(self: Fit, specification: Specification, row: Row) -> bool:
+        return specification.resources.fits_in(row.capacity.allocatable)
+
+    patch.setattr(Fit, "passes", passes)
+
+
+@breaks(6)
+def what_ends_is_given_back_twice(patch: pytest.MonkeyPatch) -> None:
+    release = Fleet.release
+
+    def twice(self: Fleet, attempt: str) -> None:
+        child, resources = self._reservations.get(attempt, ("", NOTHING))
+        release(self, attempt)
+        if child in self.rows:
+            self.rows[child].reserved -= resources
+
+    patch.setattr(Fleet, "release", twice)
+
+
+# -- 8: healthy work is left alone
+
+
+@breaks(8)
+def a_broken_connection_is_a_loss(patch: pytest.MonkeyPatch) -> None:
+    receive = ParentLink.receive
+
+    def at_once(self: ParentLink, child: str, kind: str, payload: bytes, via: int, now: float) -> None:
+        before = len(self.events)
+        receive(self, child, kind, payload, via, now)
+        if kind == GONE and len(self.events) > before:
+            peer = self.peers[child]
+            peer.silent, peer.state, peer.session = True, "away", ""
+            self.events.append(parent_events.Silent(child))
+
+    patch.setattr(ParentLink, "receive", at_once)
+
+
+@breaks(8)
+def the_lease_is_far_too_short(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ParentLink, "_silence", lambda self, peer: peer.lease / 3)
+
+
+@breaks(8)
+def the_lease_runs_from_the_hello(patch: pytest.MonkeyPatch) -> None:
+    def heard(self: ParentLink, child: str, peer: Peer, now: float) -> None:
+        if peer.state == "greeted":
+            peer.heard, peer.silent = now, False
+
+    patch.setattr(ParentLink, "_heard", heard)
+
+
+@breaks(8)
+def a_parent_does_not_know_that_it_was_deaf(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ParentLink, "_count_anew", lambda self, now: None)
+
+
+@breaks(8, plan=Plan(often=("pause",)))
+def a_parent_does_not_know_that_it_stood_still(patch: pytest.MonkeyPatch) -> None:
+    tick = ParentLink.tick
+
+    def never_stalled(self: ParentLink, now: float) -> None:
+        if self._scanned is not None:
+            self._scanned = max(self._scanned, now - self._settings.lease / 2)
+        tick(self, now)
+
+    patch.setattr(ParentLink, "tick", never_stalled)
+
+
+@breaks(8)
+def a_node_starts_anew_what_it_finds_running(patch: pytest.MonkeyPatch) -> None:
+    resume = child_loop.resume
+
+    def anew(record: Record, moment: Moment) -> Life:
+        if record.phase is Phase.RUNNING:
+            record = msgspec.structs.replace(record, phase=Phase.STOPPING)
+        return resume(record, moment)
+
+    patch.setattr(child_loop, "resume", anew)
+
+
+@breaks(8)
+def a_child_that_reconnects_is_given_its_work_anew(patch: pytest.MonkeyPatch) -> None:
+    judge = parent_loop._judge_current
+    told: set[tuple[str, str]] = set()
+
+    def anew(
+        slot: Slot, placement: Any, current: Given, view: Any, now: float, words: list[str]
+    ) -> tuple[Any, parent_loop.Decision | None]:
+        peer = view._link.peers.get(current.child)
+        if peer is not None and peer.session and (current.attempt, peer.session) not in told:
+            told.add((current.attempt, peer.session))
+            if sum(attempt == current.attempt for attempt, _ in told) > 1:
+                return parent_loop._without_current(placement, view, "it connected again"), None
+        return judge(slot, placement, current, view, now, words)
+
+    patch.setattr(parent_loop, "_judge_current", anew)
+
+
+# -- 11: no empty, old or foreign store stops anything
+
+
+@breaks(11, 1, plan=Plan(often=("false store",)))
+def a_child_obeys_any_store(patch: pytest.MonkeyPatch) -> None:
+    obey = ChildLink._obey
+    patch.setattr(ChildLink, "_obey", lambda self, header, now: obey(self, _of_store(header, self.store), now))
+
+
+@breaks(11, plan=Plan(often=("false store", "crash of a parent")))
+def a_child_obeys_an_older_term(patch: pytest.MonkeyPatch) -> None:
+    obey = ChildLink._obey
+    patch.setattr(ChildLink, "_obey", lambda self, header, now: obey(self, _of_term(header, self.term), now))
+
+
+@breaks(11, 4)
+def a_parent_believes_that_it_said_anything(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Terms, "may_have_said", lambda self, *said: True)
+
+
+@breaks(11)
+def a_parent_speaks_before_it_has_loaded(patch: pytest.MonkeyPatch) -> None:
+    load, decide = Slots.load, Slots.decide
+    waiting: dict[int, tuple[Store, float]] = {}
+
+    def only_wanted(self: Slots, store: Store) -> None:
+        load(self, cast(Store, _Without(store, PLACEMENTS)))
+        waiting[id(self)] = (store, self._clock.now() + 4.0)
+
+    def when_loaded(self: Slots, *arguments: Any, **options: Any) -> None:
+        store, moment = waiting.get(id(self), (None, 0.0))
+        if store is not None and self._clock.now() < moment:
+            return
+        if waiting.pop(id(self), None) is not None and store is not None:
+            load(self, store)
+        decide(self, *arguments, **options)
+
+    patch.setattr(Slots, "load", only_wanted)
+    patch.setattr(Slots, "decide", when_loaded)
+
+
+@breaks(11, 8)
+def one_part_of_a_complete_set_is_enough(patch: pytest.MonkeyPatch) -> None:
+    complete = Replica._complete
+
+    def at_once(self: Replica[Any], step: Sync) -> Any:
+        if self._specification_of is None:
+            return complete(self, step)
+        total = sum(entry_hash(id, bytes(raw)) for id, raw in step.put.items())
+        whole = msgspec.structs.replace(step, part=0, parts=1, to=Mark(step.to.version, hex_of(total)))
+        return complete(self, whole)
+
+    patch.setattr(Replica, "_complete", at_once)
+
+
+@breaks(11, 8, plan=Plan(often=("lost state",)))
+def a_node_without_an_assignment_cleans_up(patch: pytest.MonkeyPatch) -> None:
+    initialise = Engine.__init__
+
+    def empty(self: Engine, *arguments: Any, **options: Any) -> None:
+        initialise(self, *arguments, **options)
+        self._desired = {}
+
+    patch.setattr(Engine, "__init__", empty)
+
+
+def _want_leaving(slots: Slots, placement: Placement, child: str | None = None) -> None:
+    for given in placement.leaving:
+        if child in (None, given.child):
+            attempt = Attempt(given.attempt, "", 0, given.epoch, given.specification)
+            slots._moves.setdefault(given.child, ({}, set()))[0][given.attempt] = attempt
+
+
+def _of_store(header: Any, store: str) -> Any:
+    return msgspec.structs.replace(header, store=store or header.store)
+
+
+def _of_term(header: Any, term: int) -> Any:
+    return msgspec.structs.replace(header, term=max(term, header.term))
+
+
+class _Without:
+    """A store that has nothing in one collection."""
+
+    def __init__(self, store: Store, collection: str) -> None:
+        self._store = store
+        self._collection = collection
+
+    def load(self, collection: str) -> list[Stored]:
+        return [] if collection == self._collection else self._store.load(collection)

@@ -156,7 +156,16 @@ def test_no_body_and_no_path_makes_an_error_of_ours(root: RootApi, body: Any, na
     for sent in (body, extra):
         answer = root.call("POST", "/api/application", json=sent)
         assert answer.status_code in (200, 400, 409, 422), answer.text
-    for path in ("/api/service/", "/api/application/", "/api/user/", "/api/applications/"):
+    for method, path in (
+        ("POST", "/api/auth/register"),
+        ("POST", "/api/organization"),
+        ("PUT", "/api/user/Admin"),
+        ("POST", "/api/user/Admin"),
+    ):
+        for sent in (body, {"name": body, "member": body}, {"name": "x", "password": body, "roles": body}):
+            answer = root.call(method, path, json=sent)
+            assert answer.status_code in (200, 400, 409, 422), (method, path, answer.text)
+    for path in ("/api/service/", "/api/application/", "/api/user/", "/api/applications/", "/api/users/"):
         answer = root.call("GET", path + _quoted(name))
         assert answer.status_code in (200, 403, 404, 405), (path, name, answer.text)
 

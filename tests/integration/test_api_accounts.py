@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from mangrove.model.documents import ORGANIZATIONS, USERS
 from mangrove.store.interface import Operation, Put
 from mangrove.store.memory import MemoryStore
+from mangrove.store.sqlite import SqliteStore
 from root_orchestrator.auth.credentials import FAILURES_PER_NAME
 from root_orchestrator.auth.users import ROLES
 from tests.root_api import Answer, RootApi, sla
@@ -441,21 +444,27 @@ def pair() -> tuple[Beaten, RootApi, RootApi]:
     return store, root, other
 
 
-def test_a_name_is_given_to_one_of_many_who_register_it_at_once(root: RootApi) -> None:
-    root.as_user()
+def test_a_name_is_given_to_one_of_many_who_register_it_at_once(tmp_path: Path) -> None:
     answers: list[int] = []
 
-    def once() -> None:
+    def register_at(root: RootApi) -> None:
         answers.append(root.call("POST", "/api/auth/register", json=registration()).status_code)
 
-    threads = [threading.Thread(target=once) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    with closing(SqliteStore(tmp_path / "root.db")) as store:
+        copies = [RootApi(store), RootApi(store)]
+        for copy in copies:
+            copy.as_user()
+        threads = [threading.Thread(target=register_at, args=[copy]) for copy in copies * 4]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
     assert sorted(answers) == [200] + [409] * 7
-    assert [user["name"] for user in root.get("/api/users")] == ["Admin", "ada"]
-    assert len(organization_named(root)["member"]) == 2
+    with closing(SqliteStore(tmp_path / "root.db")) as store:
+        root = RootApi(store)
+        assert [user["name"] for user in root.get("/api/users")] == ["Admin", "ada"]
+        assert len(organization_named(root)["member"]) == 2
+        assert root.login("ada", LONG_ENOUGH).status_code == 200
 
 
 def test_two_copies_of_the_api_do_not_register_one_name_twice(pair: tuple[Beaten, RootApi, RootApi]) -> None:

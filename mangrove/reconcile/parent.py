@@ -180,7 +180,7 @@ def _give_away(
         placement = msgspec.structs.replace(placement, refused={}, waiting_since=now)
     where = view.place(slot, placement.refused, frozenset())
     if isinstance(where, NoFit):
-        return _wait_or_hand_back(placement, where.reason, now, may_refuse, told)
+        return _wait_or_hand_back(placement, where.reason, view, now, may_refuse, told)
     epoch = placement.epoch + 1
     given = view.give(slot, where.child, new_id(), epoch)
     told.append(f"given to {view.name(where.child)}")
@@ -190,7 +190,9 @@ def _give_away(
     return Decision(placed, told=tuple(told))
 
 
-def _wait_or_hand_back(placement: Placement, reason: str, now: float, may_refuse: bool, told: list[str]) -> Decision:
+def _wait_or_hand_back(
+    placement: Placement, reason: str, view: View, now: float, may_refuse: bool, told: list[str]
+) -> Decision:
     since = min(placement.waiting_since or now, now)
     waiting = msgspec.structs.replace(placement, reason=_short(reason), waiting_since=since)
     patience = HAND_BACK_AFTER if placement.epoch else 0.0
@@ -199,8 +201,8 @@ def _wait_or_hand_back(placement: Placement, reason: str, now: float, may_refuse
         return Decision(waiting, wake=wake, told=tuple(told))
     if now - since < patience:
         return Decision(waiting, wake=since + patience, told=tuple(told))
-    if waiting.leaving:
-        return Decision(waiting, told=tuple(told))  # handed back only when nothing of it can still run here
+    if any(view.silent_for(given.child) is None for given in waiting.leaving):
+        return Decision(waiting, told=tuple(told))  # it is being stopped; who is not heard may never say that it has
     final = Status(placement.slot, Phase.REFUSED, waiting.reason, since=now)
     return Decision(msgspec.structs.replace(waiting, final=final), told=(*told, f"handed back: {waiting.reason}"))
 

@@ -29,8 +29,8 @@ from mangrove.store.interface import Delete, Put, Store
 class Children:
     """The children of one parent.
 
-    key_of: the link key of a child with this identity. on_attempt: called when there is news of an attempt; answers
-    whether the attempt is known. on_child: called when a child fell silent, was heard again, or was revoked.
+    key_of: the link key of a child with this identity. on_attempt: called when a child has news of an attempt; answers
+    whether the attempt is that child's. on_child: called when a child fell silent, was heard again, or was revoked.
     on_confirmed: called when it has applied a newer assignment. usage_kept: figures kept of each attempt and child.
     """
 
@@ -43,7 +43,7 @@ class Children:
         clock: Clock,
         *,
         key_of: Callable[[Identity], bytes],
-        on_attempt: Callable[[str], bool],
+        on_attempt: Callable[[str, str], bool],
         on_child: Callable[[str], None],
         on_confirmed: Callable[[str], None],
         usage_kept: int,
@@ -141,7 +141,7 @@ class Children:
         for node in self._store.query(documents.NODES, "cluster", id):
             self._ledger.write(Delete(documents.NODES, node.id))
         for attempt in [attempt for attempt, seen in self.observed.items() if seen.child == id]:
-            self._unobserve(attempt)
+            self._unobserve(attempt, id)
         self._on_child(id)
 
     def hear(self) -> None:
@@ -198,19 +198,24 @@ class Children:
             self._on_child(event.child)
         wall = self._clock.wall()
         for attempt in sorted(event.applied.changed & statuses.keys()):  # what has gone since comes with its own event
-            if not self._on_attempt(attempt):
-                continue  # of an earlier time: not in the child's assignment, hence being stopped there
+            if not self._on_attempt(attempt, event.child):
+                continue  # another child's; or of an earlier time: not in its assignment, hence being stopped there
             seen = Observed(attempt, event.child, statuses[attempt], wall)
             self.observed[attempt] = seen
             self._ledger.write(Put(documents.OBSERVED, attempt, msgspec.to_builtins(seen)))
         for attempt in sorted(gone):
-            self._unobserve(attempt)
+            self._unobserve(attempt, event.child)
 
-    def _unobserve(self, attempt: str) -> None:
-        if self.observed.pop(attempt, None) is not None:
+    def _unobserve(self, attempt: str, child: str) -> None:
+        if self._observed_on(attempt, child):
+            del self.observed[attempt]
             self._ledger.write(Delete(documents.OBSERVED, attempt))
-        self.usage.pop(attempt, None)
-        self._on_attempt(attempt)
+            self.usage.pop(attempt, None)
+        self._on_attempt(attempt, child)
+
+    def _observed_on(self, attempt: str, child: str) -> bool:
+        seen = self.observed.get(attempt)
+        return seen is not None and seen.child == child
 
     def _nodes_reported(self, event: link.Reported) -> None:
         nodes: Mapping[str, NodeView] = self._link.peers[event.child].nodes.entries
@@ -221,9 +226,8 @@ class Children:
             self._ledger.write(Delete(documents.NODES, f"{event.child}/{id}"))
 
     def _measured(self, event: link.Measured) -> None:
-        listed = self._link.peers[event.child].status.entries
         for attempt, usage in event.usage.items():
-            if not attempt or attempt in listed:
+            if not attempt or self._observed_on(attempt, event.child):
                 self.usage.setdefault(attempt or event.child, deque(maxlen=self._usage_kept)).append(usage)
 
     def _change(self, id: str, **changes: Any) -> None:

@@ -77,10 +77,10 @@ class Slots:
         for id, slot in slots.items():
             self.change(id, slot)
 
-    def attempt_changed(self, attempt: str) -> bool:
-        """There is news of an attempt; whether it is one of ours."""
+    def attempt_changed(self, attempt: str, child: str) -> bool:
+        """A child has news of an attempt; whether it is one that we gave to that child."""
         slot = self._slot_of.get(attempt)
-        if slot is None:
+        if slot is None or _attempts(self.placements[slot])[attempt].child != child:
             return False
         self._dirty.add(slot)
         self._told.add(slot)

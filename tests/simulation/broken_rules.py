@@ -95,9 +95,10 @@ def a_lost_assignment_is_not_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parent_link, "REPAIR_AFTER", 1e9)
 
 
-@breaks(1, plan=Plan(clusters=1, instances=12))
+@breaks(1, plan=Plan(clusters=1, instances=10, write_every=1.0))
 def who_refused_once_is_never_asked_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parent_loop, "_forget_refusals", lambda placement, view: placement)
+    patch.setattr(parent_loop, "ASK_AGAIN", float("inf"))
 
 
 @breaks(1)

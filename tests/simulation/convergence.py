@@ -8,7 +8,6 @@ import msgspec
 
 from mangrove.model.documents import SLOTS, SPECIFICATIONS, Slot
 from mangrove.model.phases import Phase
-from mangrove.model.resources import NOTHING, Resources
 from mangrove.model.specification import Specification
 from tests.simulation.processes import NODE_SIZE
 from tests.simulation.truth import attempts_of
@@ -45,8 +44,9 @@ def _of_wanted(tree: Tree, slot: Slot, running: int) -> str:
     if not running:
         if not placement.reason and placement.current is None:
             return "does not run, and nobody says why"
-        needs = _needs(tree, slot)
-        where = _room_for(tree, needs)
+        wanted = _specification(tree, slot)
+        where = _room_for(tree, wanted)
+        needs = f"{wanted.resources}{' and its port' if wanted.ports else ''}"
         return f"does not run, and {where} has room for {needs}: {placement.reason or 'placed'}" if where else ""
     word = parent.observed.get(placement.current.attempt) if placement.current is not None else None
     if word is None or word.status.phase is not Phase.RUNNING:
@@ -54,16 +54,18 @@ def _of_wanted(tree: Tree, slot: Slot, running: int) -> str:
     return ""
 
 
-def _needs(tree: Tree, slot: Slot) -> Resources:
+def _specification(tree: Tree, slot: Slot) -> Specification:
     stored = tree.root.true_store.get(SPECIFICATIONS, slot.specification)
-    return NOTHING if stored is None else msgspec.convert(stored.document, Specification).resources
+    return msgspec.convert(stored.document if stored is not None else {"name": ""}, Specification)
 
 
-def _room_for(tree: Tree, needs: Resources) -> str:
+def _room_for(tree: Tree, wanted: Specification) -> str:
     """The name of a node on which this fits beside what runs there, or nothing."""
     for node in tree.within_reach():
-        used = sum((node.specifications[attempt].resources for attempt in node.runtime.running), NOTHING)
-        if (used + needs).fits_in(NODE_SIZE):
+        there = [node.specifications[attempt] for attempt in node.runtime.running]
+        used = sum((one.resources for one in there), wanted.resources)
+        taken = {port for one in there for port in one.ports}
+        if used.fits_in(NODE_SIZE) and taken.isdisjoint(wanted.ports):
             return node.name
     return ""
 

@@ -6,7 +6,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
-from unittest.mock import patch
 
 from mangrove.link.messages import Hello
 from mangrove.link.parent import ParentLink
@@ -360,4 +359,4 @@ def _embolden(link: ParentLink) -> None:
     def bold(child: str, hello: Hello) -> str:
         return "" if hello.store != link._store or hello.term > link._term else honest(child, hello)
 
-    patch.object(link, "_reason_to_refuse", bold).start()
+    vars(link)["_reason_to_refuse"] = bold

@@ -43,6 +43,7 @@ class Watch:
         self._silent: dict[str, set[str]] = {}  # parent → children that it has a right to call silent
         self._held: dict[str, AbstractSet[str]] = {}  # child → what its durable assignment has
         self._taken: dict[str, set[str]] = {}  # child → what a true parent took out of it
+        self._unknown: set[str] = set()  # attempts whose node has lost what it knew of them
         self._unwanted: dict[tuple[str, str], float] = {}  # (node, attempt) → since when
 
     # -- 2, 4, 6, 8: after every step of a parent
@@ -201,6 +202,7 @@ class Watch:
     def forgot(self, node: NodeProcess) -> None:
         """What a node knew of its attempts is lost, and what its parent concludes from that is no fault."""
         self._held.pop(node.name, None)
+        self._unknown |= node.runtime.running
         for key in [key for key in self._given if key[0] == node.identity.id]:
             del self._given[key]
 
@@ -243,7 +245,8 @@ class Watch:
         )
 
     def started(self, node: NodeProcess, attempt: str) -> None:
-        running = sum((node.specifications[id].resources for id in node.runtime.running), NOTHING)
+        known = node.runtime.running - self._unknown
+        running = sum((node.specifications[id].resources for id in known), NOTHING)
         if not running.fits_in(NODE_SIZE):
             raise InvariantBroken(6, f"{node.name} has {NODE_SIZE}, and runs {running}", node.name)
         if node.runtime.starts[attempt] > 1 and attempt not in self.excused:

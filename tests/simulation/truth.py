@@ -28,7 +28,7 @@ class Decided:
         return self._of(store).current.get(attempt)
 
     def withdrawn(self, store: MemoryStore, attempt: str) -> bool:
-        """Whether this store knew the attempt when it was last read, or when `meet` was called, and wants it no more."""
+        """Whether this store knew the attempt when it was last read or met, and wants it no more."""
         read = self._of(store)
         return attempt in read.known and attempt not in read.current
 

@@ -7,7 +7,7 @@ import random
 from mangrove.base.errors import NotFound
 from mangrove.model.documents import ORGANIZATIONS, SERVICES, USERS
 from mangrove.model.resources import Resources
-from mangrove.model.specification import Specification
+from mangrove.model.specification import Port, Specification
 from mangrove.store.interface import Put, StoreUnavailable
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
@@ -37,8 +37,8 @@ class Users:
         self._desired = Desired(store, Catalog(store), world.new_id)
 
     def declare(self, services: int) -> None:
-        """The application; its second service runs once, its third is larger than any node."""
-        declared = [self._service(one_shot=n == 1, impossible=n == 2) for n in range(services)]
+        """The application; its second service runs once, its third is larger than any node, its fourth has a port."""
+        declared = [self._service(one_shot=n == 1, impossible=n == 2, port=n == 3) for n in range(services)]
         self._desired.create_applications(_CALLER, [DeclaredApplication("", "app", "ns", "", tuple(declared))])
         stored = self._root.true_store.load(SERVICES)
         self._application = str(stored[0].document["application"])
@@ -85,14 +85,20 @@ class Users:
         for slot in sorted(slots):
             self._world.note(f"user stops {slot[:6]}{slot[24:]}")
 
-    def _service(self, *, one_shot: bool = False, impossible: bool = False) -> DeclaredService:
+    def _service(self, *, one_shot: bool = False, impossible: bool = False, port: bool = False) -> DeclaredService:
         self._named += 1
         needs = Resources(
             cpu=self._rng.choice([0, 200, 500, 1500, 3000]),
             memory=NODE_SIZE.memory + 1 if impossible else self._rng.choice([64, 400, 1000]),
         )
         name = f"s{self._named}"
-        specification = Specification(f"app.ns.{name}.ns", runtime="simulated", resources=needs, one_shot=one_shot)
+        specification = Specification(
+            f"app.ns.{name}.ns",
+            runtime="simulated",
+            resources=needs,
+            one_shot=one_shot,
+            ports=(Port(8080, 80),) if port else (),
+        )
         return DeclaredService(name, "ns", specification, {})
 
 

@@ -294,8 +294,8 @@ class Faults:
         node.crash()
         assignment = self.rng.random() < 0.5
         self.world.note(f"{node.name} loses its records{' and its assignment' if assignment else ''}")
+        self.tree.watch.forgot(node, node.disk.held)
         node.disk.lose(assignment=assignment)
-        self.tree.watch.forgot(node)
         if self.rng.random() < 0.5:
             self._isolate(self.world.cut_off, node, "is cut off")
         self._while(self.rng.choice([0.1, 10.0, 40.0]) * self.rng.random(), node.start)

@@ -120,7 +120,7 @@ class Watch:
             for attempt in child.disk.held - child.disk.ended
             if (seen := parent.observed.get(attempt)) is None or seen.status.phase not in ENDED
         }
-        return child.runtime.running | going_on
+        return (child.runtime.running | going_on) - self._unknown
 
     def _moves(self, process: ParentProcess, parent: Parent) -> None:
         """A slot leaves a child only for a reason: 8."""
@@ -199,12 +199,10 @@ class Watch:
     def node_stepped(self, node: NodeProcess) -> None:
         self._assignment(node, node.disk.held, node.cluster, self.tree.root)
 
-    def forgot(self, node: NodeProcess) -> None:
+    def forgot(self, node: NodeProcess, held: AbstractSet[str]) -> None:
         """What a node knew of its attempts is lost, and what its parent concludes from that is no fault."""
         self._held.pop(node.name, None)
-        self._unknown |= node.runtime.running
-        for key in [key for key in self._given if key[0] == node.identity.id]:
-            del self._given[key]
+        self._unknown |= node.runtime.running | held
 
     def operation(self, node: NodeProcess, operation: Operation) -> None:
         attempt = operation.attempt

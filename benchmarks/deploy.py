@@ -17,7 +17,7 @@ from mangrove.client.wait import wait_until
 _POLL = 0.01
 
 #: Seconds after which what the API says must be seen at the process itself, too.
-_TRUE_AFTER = 1.0
+_TRUE_AFTER = 10.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,6 @@ def measure(folder: Path, size: Size) -> Result:
         process = tree.declare("process", "process", cmd=workloads.PROCESS)
         turns: dict[str, Callable[[], float]] = {"process": lambda: deploy(tree, process, _processes)}
         if docker:
-            workloads.import_image(docker)
             container = tree.declare("container", "docker", code=workloads.IMAGE, cmd=workloads.CONTAINER)
             turns["container"] = lambda: deploy(tree, container, lambda _tree: _containers(docker))
             turns["docker run"] = lambda: _docker_run(docker)
@@ -63,7 +62,7 @@ def measure(folder: Path, size: Size) -> Result:
             "from before POST …/instance until GET /api/v1/services/… says that it runs, asked every "
             f"{1000 * _POLL:.0f} ms beyond the time of the answer; then checked at the process itself",
             f"{size.rounds} rounds after {size.warm_up} to warm up, each of one instance: {', then '.join(turns)}",
-            *(() if docker else ("no Docker engine answers or can be started here: containers are left out",)),
+            *(() if docker else ("no Docker engine is to be had here: containers are left out",)),
         ),
         tuple(_figures(times)),
         times,

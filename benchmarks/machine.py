@@ -29,7 +29,7 @@ def described() -> dict[str, str]:
         "python": platform.python_version(),
         "disk": f"fsync of 500 bytes in {tempfile.gettempdir()} takes {1000 * _fsync():.2f} ms (median)",
         "broker": _first_line([mosquitto.find() or "mosquitto", "-h"]),
-        "docker": _first_line(["dockerd", "--version"]),
+        "docker": f"{_first_line(['dockerd', '--version'])}; command: {_first_line(['docker', '--version'])}",
         "packages": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES),
     }
 

@@ -79,7 +79,6 @@ def _grow(tree: Tree, nodes: int, docker: str) -> dict[str, Program]:
     tree.wait_for_nodes(nodes)
     wanted = {tree.declare("process", "process", cmd=workloads.PROCESS): _PER_NODE}
     if docker:
-        workloads.import_image(docker)
         wanted[tree.declare("container", "docker", code=workloads.IMAGE, cmd=workloads.CONTAINER)] = _PER_NODE
     wanted[tree.declare("simulated", "simulated", code="none")] = _PER_NODE * (nodes - len(wanted))
     for service, count in wanted.items():

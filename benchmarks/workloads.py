@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -20,25 +21,33 @@ CONTAINER = ["/bin/busybox", "sh", "-c", "trap 'exit 0' TERM; /bin/busybox sleep
 
 @contextlib.contextmanager
 def docker_engine(folder: Path, wanted: bool) -> Iterator[str]:
-    """URL of a Docker engine: the machine's, or one of our own in `folder`; empty when there is or shall be none."""
-    if not wanted:
+    """URL of a Docker engine that has `IMAGE`: the machine's, or one of our own in `folder`.
+
+    Empty when none is `wanted` or to be had, or this machine lacks the `docker` command or a busybox for the image.
+    """
+    if not (wanted and shutil.which("docker") and shutil.which("busybox")):
         yield ""
     elif url := machine_engine():
-        yield url
+        _import_image(url)
+        try:
+            yield url
+        finally:
+            run_docker(url, "rmi", "--force", IMAGE)
     elif can_start():
         own = folder / "docker"
         own.mkdir()
         with own_engine(own) as url:
+            _import_image(url)
             yield url
     else:
         yield ""
 
 
-def import_image(host: str) -> None:
-    """Make `IMAGE` of nothing but busybox, so that none has to be fetched. Raises RuntimeError."""
+def _import_image(host: str) -> None:
+    """Make `IMAGE` of nothing but busybox (a static one), so that none has to be fetched. Raises RuntimeError."""
     tar = io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w") as archive:
-        archive.add("/bin/busybox", "bin/busybox")
+    with tarfile.open(fileobj=tar, mode="w", dereference=True) as archive:
+        archive.add(shutil.which("busybox") or "", "bin/busybox")
     run_docker(host, "import", "-", IMAGE, input=tar.getvalue())
 
 

@@ -48,8 +48,8 @@ def test_memory(tmp_path: Path) -> None:
 def test_reports(tmp_path: Path) -> None:
     found = figures(reports.measure(tmp_path, reports.Size(nodes=4, warm_up=0, seconds=3, rounds=1)))
 
-    # Four nodes, each once in two seconds.
-    assert found["cluster, CPU-seconds per 1,000 reports"] > 0
+    # So few may cost less than the hundredth of a second in which the kernel counts.
+    assert 0 <= found["cluster, CPU-seconds per 1,000 reports"] < 1000
     assert found["nodes whose newest report is not what the cluster shows"] == 0
     assert found["messages that were not sent"] == 0
     assert found["beat sent to acknowledgement heard, p50"] > 0

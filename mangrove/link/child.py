@@ -134,6 +134,7 @@ class ChildLink:
         self._next_beat = 0.0
         self._beats: dict[int, float] = {}
         self._sent: dict[str, tuple[str, float]] = {}  # channel → (digest that the newest step leads to, when)
+        self._lags: dict[str, tuple[str, float]] = {}  # channel → (digest at which the parent stands, since when)
         self._sent_applied: Mark | None = None
 
     # -- what the transport says
@@ -254,10 +255,18 @@ class ChildLink:
         steps: list[Sync] = []
         for name, source in self._channels.items():
             digest = held.get(name, "")
+            if digest == source.digest:
+                self._lags.pop(name, None)
+                continue
             _, when = self._sent.get(name, ("", 0.0))
-            if digest != source.digest and asked > when and now - when >= REPAIR_AFTER:
+            known, since = self._lags.get(name, ("", asked))
+            self._lags[name] = (digest, since if digest == known else asked)
+            # It stands still however often this side changes: what builds on a message that was lost leads nowhere.
+            stands = digest == known and asked - since >= REPAIR_AFTER
+            if stands or (asked > when and now - when >= REPAIR_AFTER):
                 steps += source.steps_from(digest)
                 self._sent[name] = (source.digest, now)
+                del self._lags[name]
         self._report(steps)
 
     def _assigned(self, message: Assign, header: Header) -> None:
@@ -322,6 +331,7 @@ class ChildLink:
         self._sequence = 0
         self._lanes = Lanes()
         self._sent = {}
+        self._lags = {}
         self._sent_applied = None
         self._deadline = now + OPEN_TIMEOUT
         self.effects.append(Open(self._broker, self._sealed(GONE, Gone())))

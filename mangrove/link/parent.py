@@ -103,7 +103,8 @@ class Peer:
     lanes: Lanes = field(default_factory=Lanes)
     hello: Hello | None = None
     applied: Mark | None = None  # as the child last said, in this session
-    assigned: tuple[Mark, float] | None = None  # what the newest assign in this session leads to, and when it was sent
+    assigned: Mark | None = None  # what the newest assign in this session leads to
+    awaited: float = 0.0  # since when the child has not followed: it was sent something, or has last come nearer
     reflected: int = -1  # the assignment's version that the mirrored statuses are known to reflect, in this session
     removed: dict[str, int] = field(default_factory=dict)  # attempt → the version that no longer has it
     first_version: int = 0  # versions below are of an earlier life of the parent
@@ -335,6 +336,7 @@ class ParentLink:
             return
         if peer.applied != mark:
             peer.applied = mark
+            peer.awaited = peer.heard
             self._unsent.add(child)
         if sent.get(STATUS) == peer.status.digest and mark.version > peer.reflected:
             peer.reflected = mark.version
@@ -357,7 +359,7 @@ class ParentLink:
                 peer.state = "away"
                 peer.session = ""
                 self.events.append(Silent(child))
-            if peer.assigned is not None and peer.applied is not None and peer.assigned[0] != peer.applied:
+            if peer.assigned is not None and peer.assigned != peer.applied:
                 self._unsent.add(child)
             for id, (deadline, on_reply) in list(peer.calls.items()):
                 if now >= deadline:
@@ -388,16 +390,18 @@ class ParentLink:
         target = peer.assignment.mark
         if peer.assigned is None:
             self._send_assignment(child, peer, applied.digest, now)
-        elif peer.assigned[0] != target:
-            # Build on what was sent last: the child has it, or will say that it has not.
-            self._send_assignment(child, peer, peer.assigned[0].digest, now)
-        elif applied != target and now - peer.assigned[1] >= REPAIR_AFTER:
+        elif applied != target and now - peer.awaited >= REPAIR_AFTER:
+            # However often it changes meanwhile: what builds on a message that was lost leads nowhere.
             self._send_assignment(child, peer, applied.digest, now)
+        elif peer.assigned != target:
+            # Build on what was sent last: the child has it, or will say that it has not.
+            awaited = now if applied == peer.assigned else peer.awaited
+            self._send_assignment(child, peer, peer.assigned.digest, awaited)
 
-    def _send_assignment(self, child: str, peer: Peer, base: str, now: float) -> None:
+    def _send_assignment(self, child: str, peer: Peer, base: str, awaited: float) -> None:
         for step in peer.assignment.steps_from(base):
             self._send(child, peer, ASSIGN, Assign(step, self._tenure, self._revision()))
-        peer.assigned = (peer.assignment.mark, now)
+        peer.assigned, peer.awaited = peer.assignment.mark, awaited
 
     def _send(
         self,

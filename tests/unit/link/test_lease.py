@@ -1,0 +1,183 @@
+"""Who may conclude that someone is lost: the lease, from both ends."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from mangrove.link.envelope import Header, seal, topic_of
+from mangrove.link.messages import PROTOCOL, Gone, Mark, Reply, Report
+from mangrove.link.parent import Settings
+from mangrove.link.parent_events import Greeted, Silent
+from tests.unit.link.talk import KEY, SETTINGS, Talk
+
+LEASE = SETTINGS.lease
+
+
+def settled() -> Talk:
+    talk = Talk()
+    talk.settle()
+    talk.steps(5.0)
+    return talk
+
+
+def silent(talk: Talk) -> bool:
+    return talk.parent.peers["c"].silent
+
+
+def test_who_beats_is_never_silent() -> None:
+    talk = settled()
+    talk.steps(6 * LEASE)
+    assert not any(isinstance(event, Silent) for event in talk.heard)
+    assert talk.said("up").count("hello") == 1
+
+
+def test_a_child_is_silent_when_nothing_was_heard_for_its_whole_lease() -> None:
+    talk = settled()
+    talk.lost = lambda direction, kind: direction == "up"
+    heard = talk.parent.peers["c"].heard
+    while talk.now < heard + LEASE - 0.1:
+        talk.step(0.1)
+        assert not silent(talk)
+    # Waiting longer by the rate at which two clocks may differ, and at most one look late.
+    talk.steps(1.0)
+    assert talk.heard[-1] == Silent("c")
+    assert (talk.parent.peers["c"].state, talk.parent.peers["c"].session) == ("away", "")
+
+
+def test_a_child_that_fell_silent_is_told_of_once_and_comes_back_by_a_hello() -> None:
+    talk = settled()
+    talk.lost = lambda direction, kind: True
+    talk.steps(3 * LEASE)
+    talk.lost = lambda direction, kind: False
+    talk.steps(LEASE)
+    told = [type(event) for event in talk.heard if isinstance(event, Silent | Greeted)]
+    assert told == [Greeted, Silent, Greeted]
+    assert talk.state() == "settled"
+
+
+@pytest.mark.parametrize("kind", ["report", "reply"])
+def test_any_word_counts(kind: str) -> None:
+    talk = settled()
+    talk.lost = lambda direction, what: what == "beat"
+    for _ in range(4):
+        talk.steps(LEASE / 2)
+        session = talk.parent.peers["c"].session
+        assert not silent(talk)
+        header = Header(PROTOCOL, session, 10_000 + round(talk.now))
+        word = {"report": Report(Mark(0, ""), {}), "reply": Reply("nobody asked")}[kind]
+        talk.parent.receive("c", kind, seal(KEY, topic_of("p", "c", "up", kind), header, word), 0, talk.now)
+    assert not silent(talk)
+
+
+def test_silence_does_not_count_while_the_parent_hears_nobody() -> None:
+    talk = settled()
+    talk.lost = lambda direction, kind: direction == "up"
+    talk.parent.disconnected(0, talk.now)
+    talk.steps(3 * LEASE)
+    assert not silent(talk)
+    talk.parent.connected(0, talk.now)
+    talk.steps(LEASE - 0.5)
+    assert not silent(talk)
+    talk.steps(1.5)
+    assert silent(talk)
+
+
+def test_with_two_brokers_one_is_enough_to_hear() -> None:
+    talk = settled()
+    talk.parent.connected(1, talk.now)
+    talk.lost = lambda direction, kind: direction == "up"
+    talk.parent.disconnected(0, talk.now)
+    talk.steps(LEASE + 1.0)
+    assert silent(talk)
+
+
+def test_after_a_stall_every_lease_starts_anew() -> None:
+    talk = settled()
+    talk.now += 10 * LEASE  # the process stood still: what was said meanwhile waits in its queues
+    talk.parent.tick(talk.now)
+    assert not silent(talk)
+    talk.lost = lambda direction, kind: direction == "up"
+    talk.steps(LEASE - 0.5)
+    assert not silent(talk)
+    talk.steps(1.5)
+    assert silent(talk)
+
+
+def test_after_a_start_every_known_child_has_a_whole_lease() -> None:
+    talk = settled()
+    talk.parent = talk.new_parent(term=2)
+    talk.lost = lambda direction, kind: True
+    talk.parent.expect("c", talk.now)
+    talk.steps(LEASE - 0.5)
+    assert not silent(talk)
+    talk.steps(1.5)
+    assert silent(talk)
+
+
+def test_a_broken_connection_leaves_the_lease_as_it_is() -> None:
+    talk = settled()
+    peer = talk.parent.peers["c"]
+    heard = peer.heard
+    gone = seal(KEY, topic_of("p", "c", "up", "gone"), Header(PROTOCOL, peer.session, 1), Gone())
+    talk.parent.receive("c", "gone", gone, 0, talk.now)
+    assert peer.heard == heard, "what the broker says is no word of the child"
+    talk.lost = lambda direction, kind: direction == "up"
+    while talk.now < heard + LEASE - 0.1:
+        talk.step(0.1)
+        assert not silent(talk)
+
+
+def test_the_childs_lease_runs_from_when_it_sent_the_beat_that_was_acknowledged() -> None:
+    talk = settled()
+    acks: list[bytes] = []
+    talk.steps(3 * SETTINGS.beat)
+    talk.lost = lambda direction, kind: kind == "ack"
+    before = talk.child.lease_until
+    sent = len(talk.sent)
+    while not acks:
+        talk.step(0.1)
+        acks = [payload for direction, kind, payload in talk.sent[sent:] if kind == "ack"]
+    beaten = talk.now
+    assert talk.child.lease_until == before, "that the broker took the beat proves nothing"
+    talk.now += 1.5  # the ack was long under way
+    talk.child.receive("ack", acks[0], talk.now)
+    assert talk.child.lease_until == pytest.approx(beaten + LEASE)
+
+
+def test_the_childs_lease_ends_before_its_parent_acts() -> None:
+    """Whatever the network does between them."""
+    talk, dice = settled(), random.Random(3)
+    weather = [0.0]
+    talk.lost = lambda direction, kind: dice.random() < weather[0]
+    for _ in range(200):
+        weather[0] = dice.choice((0.0, 0.3, 1.0))
+        talk.steps(1.0)
+        if silent(talk):
+            assert talk.child.lease_until <= talk.now
+
+
+def test_a_child_that_is_not_answered_tries_another_way() -> None:
+    talk = settled()
+    talk.lost = lambda direction, kind: kind == "ack"
+    talk.steps(LEASE + 2.0)
+    assert talk.said("up").count("hello") >= 2
+
+
+def test_a_large_fleet_beats_more_slowly_and_has_a_longer_lease() -> None:
+    few, many = Settings().for_fleet(10), Settings().for_fleet(5000)
+    assert few == (10.0, 2.0)
+    assert many == (40.0, 10.0)
+    for children in (1, 1000, 1001, 3000, 10_000):
+        lease, beat = Settings().for_fleet(children)
+        assert lease >= 4 * beat
+        assert children / beat <= Settings().beats_per_second + 0.001
+
+
+def test_the_welcome_tells_the_periods() -> None:
+    talk = settled()
+    assert (talk.child.lease, talk.child.usage_period) == (SETTINGS.lease, SETTINGS.usage)
+    begun = talk.said("up").count("beat")
+    talk.steps(40 * SETTINGS.beat)
+    assert 34 <= talk.said("up").count("beat") - begun <= 46, "each period with up to 15 % of jitter"

@@ -13,9 +13,12 @@ import psutil
 import pytest
 
 from mangrove.base.errors import MangroveError
+from mangrove.identity.secret import load_or_create
+from mangrove.link.transports.interface import Broker
 from mangrove.model.phases import Phase
 from tests.e2e.conftest import MakeTree
 from tests.e2e.tree import Program, Running, Tree, eventually, lives, reconnecting, shell
+from tests.integration.links import RawClient
 
 #: Seconds of lease where something shall be missed, and where it shall not, however slowly a program starts again.
 SHORT, LONG = 2.0, 20.0
@@ -139,6 +142,12 @@ def test_what_ended_while_its_engine_was_away_is_started_again_once(tree: Tree, 
     assert [each for each in after if each in work.first] == others
     assert [each.attempt for each in after] == [each.attempt for each in work.first]  # in place
     assert work.starts == sorted([*range(work.number), hurt.number])
+    assert tree.instances(work.service)[hurt.number].restarts == 1
+    # How often it was started is not forgotten either.
+    with reconnecting(node):
+        node.restart()
+    still_works(tree)
+    assert work.wait() == after
     assert tree.instances(work.service)[hurt.number].restarts == 1
     work.end()
 
@@ -281,6 +290,34 @@ def test_a_dead_nodes_instances_move_within_its_lease(impatient: Tree, tmp_path:
     tree.settle()
     assert tree.wait_running(service, 4) == moved
     assert len(log.read_text().split()) == 4 + len(dead)
+    tree.client.delete_service(service)
+    tree.wait_gone(service)
+
+
+def test_beats_that_somebody_repeats_keep_nobody_alive(impatient: Tree) -> None:
+    tree = impatient
+    service = tree.deploy(instances=2, **only("alpha"))
+    tree.wait_running(service, 2)
+    node = tree.nodes["a1"]
+    identity, secret = node.identity, load_or_create(node.cluster.data)
+    listener = RawClient(Broker(identity.brokers[0].url, secret.parent_id(), secret.parent_broker_password()))
+    try:
+        assert listener.subscribe(f"mangrove/{identity.parent}/{identity.child}/up/beat")
+        eventually(lambda: len(listener.heard) >= 3, "beats to repeat")
+        beats = list(listener.heard)
+        node.crash()
+
+        def silent_though_repeated() -> bool:
+            for topic, payload in beats:
+                listener.publish(topic, payload)
+            return any((each.name, each.state) == ("a1", "silent") for each in tree.client.nodes())
+
+        eventually(silent_though_repeated, "its silence to be noticed")
+    finally:
+        listener.close()
+    assert {each.node for each in tree.wait_running(service, 2)} == {"a2"}
+    node.start()
+    tree.settle()
     tree.client.delete_service(service)
     tree.wait_gone(service)
 

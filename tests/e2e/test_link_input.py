@@ -18,7 +18,7 @@ from mangrove.client.join import join
 from mangrove.identity.messages import JoinReply, JoinRequest, new_join_key
 from mangrove.identity.secret import load_or_create
 from mangrove.link.envelope import Header, seal, topic_of
-from mangrove.link.messages import DOWN_KINDS, HELLO, PROTOCOL, REPORT, STATUS, UP_KINDS, WELCOME
+from mangrove.link.messages import ASSIGN, DOWN_KINDS, HELLO, PROTOCOL, REPORT, STATUS, UP_KINDS, WELCOME
 from mangrove.link.sync import entry_hash
 from mangrove.link.transports.interface import MAX_PAYLOAD, Broker
 from tests.e2e.conftest import MakeTree
@@ -163,6 +163,44 @@ def test_what_was_said_once_says_nothing_again(tree: Tree, link: Link) -> None:
     finally:
         client.close()
     eventually(lambda: not tree.running(service), "nothing of what was withdrawn")
+
+
+def test_what_is_forged_without_the_key_changes_nothing(tree: Tree) -> None:
+    """With the broker's own account and all that is heard on it, but not with the link's key."""
+    cluster, node = tree.clusters["alpha"], tree.nodes["n1"].identity
+    link = Link(cluster, node, ())
+    client = link.client(as_parent=True)
+    try:
+        assert client.subscribe(f"mangrove/{node.parent}/{node.child}/#")
+        service = tree.deploy(constraints=[{"type": "direct", "node": "n1"}])
+        running = tree.wait_running(service)
+        tree.client.deploy(service)
+        tree.wait_running(service, 2)
+        newest = dict(client.heard)
+
+        def forge(kind: str, payload: bytes) -> None:
+            topic = link.topic(kind)
+            header = msgspec.json.decode(newest[topic][32:].partition(b"\n")[0], type=Header)
+            header = msgspec.structs.replace(header, sequence=header.sequence + 1000)
+            client.publish(topic, seal(b"0" * 32, topic, header, cast(Any, msgspec.Raw(payload))), qos=1)
+
+        nothing = b'{"channel":"assignment","to":[1000,"%s"]}' % (b"0" * 32)
+        forge(ASSIGN, b'{"step":%s,"tenure":"","revision":1000}' % nothing)
+        ended = b'{"attempt":"%s","phase":"completed"}' % running[0].attempt.encode()
+        digest = hex_of(entry_hash(running[0].attempt, ended)).encode()
+        forge(
+            REPORT,
+            b'{"applied":[1000,"%s"],"sent":{"status":"%s"},"steps":[{"channel":"status","to":[1000,"%s"],"put":{"%s":%s}}]}'
+            % (b"0" * 32, digest, digest, running[0].attempt.encode(), ended),
+        )
+    finally:
+        client.close()
+    added = tree.deploy(constraints=[{"type": "direct", "node": "n1"}])
+    tree.wait_running(added)
+    assert running[0] in tree.wait_running(service, 2)
+    for each in (service, added):
+        tree.client.delete_service(each)
+        tree.wait_gone(each)
 
 
 def test_a_child_reaches_nobody_else(link: Link) -> None:

@@ -165,7 +165,9 @@ class Engine:
 
     def take_changes(self) -> tuple[dict[str, Status], set[str]]:
         """Statuses that changed since the last call, and attempts of which nothing is left here."""
-        return self._reports.take(lambda id: self._status(self._lives[id]) if id in self._lives else None)
+        return self._reports.take(
+            lambda id: self._status(self._lives[id]) if id in self._lives else None, durable=not self._unsaved
+        )
 
     def running_workloads(self) -> dict[str, list[str]]:
         """Attempts that run, by runtime: whose usage can be measured."""

@@ -41,16 +41,23 @@ class Reports:
         if self._notes.pop(attempt, None) is not None:
             self._touched.add(attempt)
 
-    def take(self, status: Callable[[str], Status | None]) -> tuple[dict[str, Status], set[str]]:
-        """Statuses that differ from what was told, and attempts told of that have none any more."""
+    def take(self, status: Callable[[str], Status | None], *, durable: bool) -> tuple[dict[str, Status], set[str]]:
+        """Statuses that differ from what was told, and attempts told of that have none any more.
+
+        durable: whether all of it is on disk. Until then no attempt is said to have ended: a parent gives away what it
+        held, and an engine that was killed would not know of the end and begin it again.
+        """
         changed: dict[str, Status] = {}
         removed: set[str] = set()
+        kept_back: set[str] = set()
         for attempt in self._touched:
             now = status(attempt)
             if now is None:
                 if self._told.pop(attempt, None) is not None:
                     removed.add(attempt)
+            elif now.ended and not durable:
+                kept_back.add(attempt)
             elif self._told.get(attempt) != now:
                 changed[attempt] = self._told[attempt] = now
-        self._touched.clear()
+        self._touched = kept_back
         return changed, removed

@@ -560,6 +560,22 @@ def test_a_permanent_fault_fails_at_once(world: World) -> None:
     )
 
 
+def test_an_end_is_told_when_it_is_on_disk(world: World) -> None:
+    """A parent gives away what an ended attempt held; an engine that forgot the end would begin it again."""
+    web = world.want(WEB)
+    world.assign()
+    for operation in world.tick():
+        world.finish(operation, world.carry_out(operation))
+    (prepare,) = world.tick()
+    world.state.full = True
+    world.finish(prepare, RuntimeFault("image nginx not found: check its name", permanent=True))
+    world.run(1)
+    assert world.told[web].phase is Phase.PULLING
+    world.state.full = False
+    world.run(SAVE_RETRY)
+    assert world.told[web].phase is Phase.FAILED
+
+
 def test_a_new_address_is_told(world: World) -> None:
     (web,) = deploy(world, WEB)
     world.engine.move("198.51.100.7")

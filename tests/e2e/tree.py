@@ -143,17 +143,16 @@ class Program:
     def broker(self) -> psutil.Process | None:
         """The broker that this parent runs; None while there is none."""
         children = psutil.Process(self.pid).children()
-        return next((child for child in children if child.name() == "mosquitto"), None)
+        return next((child for child in children if child.name() in ("mosquitto", "nats-server")), None)
 
 
 class Parent(Program):
-    """A root or a cluster. port: of its HTTP server."""
+    """A root or a cluster (`program`). port: of its HTTP server."""
 
-    def __init__(self, name: str, folder: Path, program: str, host: str, port: int, lease: float, *more: str) -> None:
+    def __init__(self, program: str, name: str, folder: Path, host: str, port: int, *more: str) -> None:
         self.address = f"{host}:{port}"
-        options = ["--host", host, "--port", str(port), "--mqtt-port", "0", "--lease", f"{lease:g}", "--broker"]
-        command = [executable(f"mangrove-{program}"), *options, "mosquitto", *more]
-        super().__init__(name, folder, command, f"listens on {self.address}")
+        options = ["--host", host, "--port", str(port), "--mqtt-port", "0", *more]
+        super().__init__(name, folder, [executable(f"mangrove-{program}"), *options], f"listens on {self.address}")
 
 
 class Node(Program):
@@ -235,13 +234,17 @@ class Running:
 
 @dataclass
 class Tree:
-    """A root with clusters and nodes. lease: seconds, at both levels. guests: programs that only end with the tree."""
+    """A root with clusters and nodes.
+
+    lease: seconds, at both levels. broker: which, at both levels. guests: programs that only end with the tree.
+    """
 
     folder: Path
     free_port: Callable[[], int]
     lease: float = 10.0
     host: str = "127.0.0.1"
     port: int = 0
+    broker: str = "mosquitto"
     clusters: dict[str, Parent] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     guests: list[Program] = field(default_factory=list)
@@ -250,7 +253,8 @@ class Tree:
     def __post_init__(self) -> None:
         STANDING.append(self)
         port = self.port or self.free_port()
-        self.root = Parent("root", self.folder, "root", self.host, port, self.lease, "--allow-default-admin")
+        options = (*self._options, "--allow-default-admin")
+        self.root = Parent("root", "root", self.folder, self.host, port, *options)
         self.client = RootClient(self.root.address)
 
     # Growing
@@ -271,11 +275,19 @@ class Tree:
 
     def add_cluster(self, name: str, *, wait: bool = True) -> Parent:
         """A new cluster, which joins the root."""
-        cluster = Parent(name, self.folder, "cluster", self.host, self.free_port(), self.lease, "--name", name)
-        self.clusters[name] = cluster
+        cluster = self.clusters[name] = self.cluster_program(name)
         token = self.client.cluster_token(ttl=600).token
         cluster.start("--root", self.root.address, "--token", token, wait=wait)
         return cluster
+
+    def cluster_program(self, name: str) -> Parent:
+        """A cluster that has not joined yet."""
+        options = (*self._options, "--name", name)
+        return Parent("cluster", name, self.folder, self.host, self.free_port(), *options)
+
+    @property
+    def _options(self) -> tuple[str, ...]:
+        return "--lease", f"{self.lease:g}", "--broker", self.broker
 
     def add_node(
         self, name: str, cluster: str, *more: str, runtimes: str = "process", wait: bool = True, **environment: str

@@ -141,28 +141,30 @@ def _judge_current(
     if silent is not None and view.has_ended(current):
         return _without_current(placement, view, f"{view.name(current.child)} was removed"), None
     if silent is not None or (status is not None and status.silent):
-        return _judge_silent(slot, placement, current, view, told)
+        return _judge_silent(slot, placement, current, view, now, told)
     if phase == Phase.RUNNING and (placement.failures or placement.refused):
         placement = msgspec.structs.replace(placement, refused={}, failures=0)
-    if placement.reason:
-        placement = msgspec.structs.replace(placement, reason="")
+    if placement.reason or placement.waiting_since:
+        placement = msgspec.structs.replace(placement, reason="", waiting_since=0.0)
     return placement, Decision(placement)
 
 
 def _judge_silent(
-    slot: Slot, placement: Placement, current: Given, view: View, told: list[str]
+    slot: Slot, placement: Placement, current: Given, view: View, now: float, told: list[str]
 ) -> tuple[Placement, Decision | None]:
     """The same for an attempt on a child that is not heard, or on a node below that its cluster does not hear."""
     silent, status, name = view.silent_for(current.child), view.status(current), view.name(current.child)
     below = status.reason if status is not None else ""
     unheard = f"{name} not heard for {silent:.0f} s" if silent is not None else f"{name}: {below}"
+    placement = _ask_again(placement, now)
     where = view.place(slot, placement.refused, frozenset({current.child}))
     if isinstance(where, NoFit):
         # Stay put: it may well be running there, and there is nowhere better.
-        reason = f"{unheard}, and nothing else fits: {where.reason}"
-        return placement, Decision(msgspec.structs.replace(placement, reason=_short(reason)))
+        waiting = _waiting(placement, f"{unheard}, and nothing else fits: {where.reason}", now)
+        return waiting, Decision(waiting, wake=_time_to_ask(waiting))
     told.append(f"moved away from {unheard}")
-    return _without_current(placement, view, f"moved away from {unheard}"), None
+    placement = _without_current(placement, view, f"moved away from {unheard}")
+    return msgspec.structs.replace(placement, waiting_since=0.0), None
 
 
 def _give_away(
@@ -176,8 +178,7 @@ def _give_away(
 ) -> Decision:
     if now < placement.not_before <= now + RETRY_LAST:  # further ahead only when the wall clock was set back since
         return Decision(placement, wake=placement.not_before, told=tuple(told))
-    if placement.refused and placement.waiting_since and now - placement.waiting_since >= ASK_AGAIN:
-        placement = msgspec.structs.replace(placement, refused={}, waiting_since=now)
+    placement = _ask_again(placement, now)
     where = view.place(slot, placement.refused, frozenset())
     if isinstance(where, NoFit):
         return _wait_or_hand_back(placement, where.reason, view, now, may_refuse, told)
@@ -193,18 +194,31 @@ def _give_away(
 def _wait_or_hand_back(
     placement: Placement, reason: str, view: View, now: float, may_refuse: bool, told: list[str]
 ) -> Decision:
-    since = min(placement.waiting_since or now, now)
-    waiting = msgspec.structs.replace(placement, reason=_short(reason), waiting_since=since)
-    patience = HAND_BACK_AFTER if placement.epoch else 0.0
+    waiting = _waiting(placement, reason, now)
     if not may_refuse:
-        wake = since + ASK_AGAIN if waiting.refused else None
-        return Decision(waiting, wake=wake, told=tuple(told))
-    if now - since < patience:
-        return Decision(waiting, wake=since + patience, told=tuple(told))
+        return Decision(waiting, wake=_time_to_ask(waiting), told=tuple(told))
+    patience = HAND_BACK_AFTER if placement.epoch else 0.0
+    if now - waiting.waiting_since < patience:
+        return Decision(waiting, wake=waiting.waiting_since + patience, told=tuple(told))
     if any(view.silent_for(given.child) is None for given in waiting.leaving):
         return Decision(waiting, told=tuple(told))  # it is being stopped; who is not heard may never say that it has
     final = Status(placement.slot, Phase.REFUSED, waiting.reason, since=now)
     return Decision(msgspec.structs.replace(waiting, final=final), told=(*told, f"handed back: {waiting.reason}"))
+
+
+def _waiting(placement: Placement, reason: str, now: float) -> Placement:
+    since = min(placement.waiting_since or now, now)
+    return msgspec.structs.replace(placement, reason=_short(reason), waiting_since=since)
+
+
+def _time_to_ask(waiting: Placement) -> float | None:
+    return waiting.waiting_since + ASK_AGAIN if waiting.refused else None
+
+
+def _ask_again(placement: Placement, now: float) -> Placement:
+    if placement.refused and placement.waiting_since and now - placement.waiting_since >= ASK_AGAIN:
+        return msgspec.structs.replace(placement, refused={}, waiting_since=now)
+    return placement
 
 
 def _short(reason: str) -> str:

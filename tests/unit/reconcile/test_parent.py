@@ -1,0 +1,466 @@
+"""A parent's loop over slots: each decision, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mangrove.base.ids import seeded_ids
+from mangrove.model.attempt import Status
+from mangrove.model.choice import Chosen, NoFit
+from mangrove.model.documents import Given, Placement, Refusal, Slot
+from mangrove.model.phases import ENDED, Phase
+from mangrove.model.resources import Resources
+from mangrove.reconcile.parent import ASK_AGAIN, HAND_BACK_AFTER, RETRY_FIRST, RETRY_LAST, Decision, decide
+
+SLOT = Slot("service.0", "service", 0, "digest")
+STOPPED = msgspec.structs.replace(SLOT, desired="stop")
+NOW = 1000.0
+
+
+@dataclass
+class Children:
+    """A `reconcile.parent.View` that is told everything. fits: children that have room, the best first."""
+
+    fits: list[str] = field(default_factory=lambda: ["n1", "n2"])
+    statuses: dict[str, Status] = field(default_factory=dict)
+    silent: dict[str, float] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    revisions: dict[str, str] = field(default_factory=dict)
+    asked: list[tuple[frozenset[str], frozenset[str]]] = field(default_factory=list)
+    given: list[Given] = field(default_factory=list)
+
+    def status(self, given: Given) -> Status | None:
+        return self.statuses.get(given.attempt)
+
+    def has_ended(self, given: Given) -> bool:
+        return given.attempt in self.ended
+
+    def silent_for(self, child: str) -> float | None:
+        return self.silent.get(child)
+
+    def place(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Chosen | NoFit:
+        self.asked.append((frozenset(refused), avoid))
+        for child in self.fits:
+            if child not in refused and child not in avoid and child not in self.silent:
+                return Chosen(child)
+        return NoFit("no room anywhere")
+
+    def revision(self, child: str) -> str:
+        return self.revisions.get(child, "r1")
+
+    def give(self, slot: Slot, child: str, attempt: str, epoch: int) -> Given:
+        self.given.append(Given(attempt, child, epoch, slot.specification, Resources(cpu=100)))
+        return self.given[-1]
+
+    def name(self, child: str) -> str:
+        return f"node {child}"
+
+
+class Case:
+    """One slot through several decisions. now: wall-clock seconds."""
+
+    def __init__(self, children: Children | None = None, placement: Placement | None = None) -> None:
+        self.children = children or Children()
+        self.placement = placement or Placement(SLOT.id)
+        self.now = NOW
+        self.told: list[str] = []
+        self._new_id = seeded_ids(1)
+
+    def decide(self, slot: Slot | None = SLOT, *, may_refuse: bool = False) -> Decision:
+        decision = decide(slot, self.placement, self.children, self.now, self._new_id, may_refuse=may_refuse)
+        self.told += decision.told
+        if decision.placement is not None:
+            self.placement = decision.placement
+        return decision
+
+    @property
+    def attempt(self) -> str:
+        assert self.placement.current is not None
+        return self.placement.current.attempt
+
+    @property
+    def child(self) -> str:
+        assert self.placement.current is not None
+        return self.placement.current.child
+
+    def says(self, phase: Phase, reason: str = "", *, silent: bool = False) -> None:
+        """The child's word about the current attempt."""
+        self.children.statuses[self.attempt] = Status(self.attempt, phase, reason, silent=silent)
+
+    def final(self) -> Phase | None:
+        return self.placement.final.phase if self.placement.final is not None else None
+
+    def homeless(self) -> bool:
+        return self.placement.current is None
+
+    def leaving(self) -> list[str]:
+        return [given.attempt for given in self.placement.leaving]
+
+
+def running() -> Case:
+    case = Case()
+    case.decide()
+    case.says(Phase.RUNNING)
+    case.decide()
+    case.told.clear()
+    return case
+
+
+# -- giving away
+
+
+def test_a_new_slot_is_given_to_who_has_room() -> None:
+    case = Case()
+    decision = case.decide()
+    assert case.child == "n1"
+    assert case.placement.epoch == 1
+    assert case.placement.current == case.children.given[0]
+    assert decision.told == ("given to node n1",)
+    assert decision.wake is None
+
+
+def test_what_runs_is_left_alone() -> None:
+    case = running()
+    before = case.placement
+    for phase in (Phase.ASSIGNED, Phase.PULLING, Phase.STARTING, Phase.RUNNING, Phase.BACKING_OFF, Phase.STOPPING):
+        case.says(phase, "whatever")
+        assert case.decide().placement == before
+    assert case.told == []
+
+
+def test_what_fits_nowhere_waits_and_says_why() -> None:
+    case = Case(Children(fits=[]))
+    decision = case.decide()
+    assert case.homeless()
+    assert case.placement.reason == "no room anywhere"
+    assert decision.wake is None, "it is decided again when something changes"
+    case.children.fits = ["n2"]
+    case.decide()
+    assert case.child == "n2"
+    assert (case.placement.reason, case.placement.waiting_since) == ("", 0.0)
+
+
+def test_each_giving_raises_the_epoch_and_has_an_id_of_its_own() -> None:
+    case = Case()
+    seen = set()
+    for epoch in range(1, 6):
+        case.decide()
+        assert case.placement.epoch == epoch
+        assert case.placement.current is not None
+        assert case.placement.current.epoch == epoch
+        seen.add(case.attempt)
+        case.says(Phase.LOST, "it is gone")
+        case.now += RETRY_LAST
+        case.decide()
+        if case.placement.current is None:
+            case.now += RETRY_LAST
+    assert len(seen) == 5
+
+
+def test_a_long_reason_is_cut() -> None:
+    case = Case()
+    case.children.place = lambda slot, refused, avoid: NoFit("x" * 5000)  # type: ignore[method-assign]  # one answer
+    case.decide()
+    assert len(case.placement.reason) == 400
+
+
+# -- withdrawing
+
+
+@pytest.mark.parametrize("slot", [STOPPED, None])
+def test_what_is_wanted_no_more_is_withdrawn_and_dropped_when_it_has_ended(slot: Slot | None) -> None:
+    case = running()
+    attempt = case.attempt
+    case.decide(slot)
+    assert case.homeless()
+    assert case.leaving() == [attempt], "its reservation stays until it is known to have ended"
+    assert case.decide(slot).placement == case.placement
+    case.children.ended.add(attempt)
+    assert case.decide(slot).placement is None
+
+
+def test_a_slot_that_was_stopped_is_never_given_away() -> None:
+    case = Case()
+    assert case.decide(STOPPED).placement is None
+    assert case.children.given == []
+
+
+def test_what_has_ended_by_itself_leaves_nothing() -> None:
+    case = running()
+    case.says(Phase.FAILED, "exit code 1")
+    assert case.decide(STOPPED).placement is None
+
+
+def test_another_specification_replaces_the_attempt() -> None:
+    case = running()
+    old = case.attempt
+    case.decide(msgspec.structs.replace(SLOT, specification="newer"))
+    assert case.leaving() == [old]
+    assert case.placement.current is not None
+    assert case.placement.current.specification == "newer"
+
+
+# -- ends
+
+
+def test_a_completed_slot_needs_no_attempt_any_more() -> None:
+    case = running()
+    case.says(Phase.COMPLETED)
+    case.decide()
+    assert case.homeless()
+    assert case.placement.leaving == ()
+    assert case.placement.final == Status(case.children.given[0].attempt, Phase.COMPLETED)
+    before = case.placement
+    assert case.decide().placement == before
+    assert len(case.children.given) == 1
+    assert case.decide(STOPPED).placement is None
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.LOST])
+def test_what_failed_is_given_away_again_after_a_pause_that_grows(phase: Phase) -> None:
+    case = Case()
+    pauses = []
+    for _ in range(10):
+        case.decide()
+        case.says(phase, "exit code 1")
+        decision = case.decide()
+        assert case.homeless()
+        assert case.placement.reason == "failed on node n1: exit code 1"
+        assert decision.wake == case.placement.not_before
+        pauses.append(decision.wake - case.now)
+        case.now = decision.wake - 0.1
+        assert case.decide().placement == case.placement, "not before its time"
+        case.now += 0.2
+    assert pauses[:3] == [RETRY_FIRST, 2 * RETRY_FIRST, 4 * RETRY_FIRST]
+    assert pauses[-1] == RETRY_LAST
+    assert "failed on node n1: exit code 1" in case.told
+
+
+def test_running_again_makes_the_pauses_short() -> None:
+    case = Case(placement=Placement(SLOT.id, failures=5))
+    case.decide()
+    case.says(Phase.RUNNING)
+    case.decide()
+    assert case.placement.failures == 0
+
+
+def test_a_wall_clock_that_is_set_back_holds_nothing_up() -> None:
+    case = Case()
+    case.decide()
+    case.says(Phase.FAILED)
+    case.decide()
+    case.now -= 86_400
+    case.decide()
+    assert case.placement.current is not None
+
+
+# -- refusals
+
+
+def test_a_child_that_refused_is_not_asked_again_while_nothing_changes_there() -> None:
+    case = Case()
+    case.decide()
+    case.says(Phase.REFUSED, "no GPU is free")
+    case.decide()
+    assert case.child == "n2"
+    assert case.placement.refused == {"n1": Refusal("r1", "no GPU is free")}
+    assert case.leaving() == [], "a refusal is final: it holds nothing"
+    assert "node n1 refused: no GPU is free" in case.told
+
+
+def test_once_it_runs_all_refusals_are_forgotten() -> None:
+    case = Case()
+    case.decide()
+    case.says(Phase.REFUSED)
+    case.decide()
+    case.says(Phase.RUNNING)
+    case.decide()
+    assert case.placement.refused == {}
+
+
+def test_all_are_asked_again_after_a_while() -> None:
+    case = Case(Children(fits=["n1"]))
+    case.decide()
+    case.says(Phase.REFUSED, "port 80 is taken")
+    decision = case.decide()
+    assert case.homeless()
+    assert decision.wake == NOW + ASK_AGAIN
+    case.now = NOW + ASK_AGAIN
+    case.decide()
+    assert case.child == "n1"
+
+
+# -- silence
+
+
+def test_a_slot_moves_away_from_a_silent_child_when_another_has_room() -> None:
+    case = running()
+    old = case.attempt
+    case.children.silent["n1"] = 12.0
+    case.decide()
+    assert case.child == "n2"
+    assert case.leaving() == [old], "it may still run there"
+    assert "moved away from node n1 not heard for 12 s" in case.told
+
+
+def test_without_room_elsewhere_it_stays_and_says_so() -> None:
+    case = running()
+    case.children.silent = {"n1": 12.0, "n2": 30.0}
+    case.decide()
+    assert case.child == "n1"
+    assert case.placement.reason == "node n1 not heard for 12 s, and nothing else fits: no room anywhere"
+    assert case.children.asked[-1] == (frozenset(), frozenset({"n1"})), "not to where it is"
+    del case.children.silent["n1"]
+    case.decide()
+    assert (case.child, case.placement.reason) == ("n1", "")
+    assert case.told == []
+
+
+def test_what_a_child_does_not_hear_below_moves_as_well() -> None:
+    case = running()
+    case.says(Phase.RUNNING, "node x not heard for 9 s, and nothing else fits: full", silent=True)
+    case.children.fits = ["n1"]
+    case.decide()
+    assert case.child == "n1"
+    assert case.placement.reason.startswith("node n1: node x not heard for 9 s, and nothing else fits: full")
+    case.children.fits = ["n2"]
+    case.decide()
+    assert case.child == "n2"
+
+
+def test_what_was_on_a_child_that_was_removed_is_withdrawn_whether_it_fits_elsewhere_or_not() -> None:
+    case = running()
+    case.children.silent["n1"] = float("inf")
+    case.children.ended.add(case.attempt)
+    case.children.fits = []
+    case.decide()
+    assert case.homeless()
+    assert "inf" not in case.placement.reason
+    case.decide()
+    assert case.leaving() == []
+
+
+def test_who_refused_is_asked_again_also_from_a_silent_child() -> None:
+    case = running()
+    case.placement = msgspec.structs.replace(case.placement, refused={"n2": Refusal("r1", "port 80 is taken")})
+    case.says(Phase.STARTING)
+    case.children.silent["n1"] = 9.0
+    decision = case.decide()
+    assert case.child == "n1"
+    assert decision.wake == NOW + ASK_AGAIN
+    case.now = NOW + ASK_AGAIN
+    case.decide()
+    assert case.child == "n2"
+
+
+# -- handing back
+
+
+def test_a_cluster_hands_back_at_once_what_it_never_ran() -> None:
+    case = Case(Children(fits=[]))
+    decision = case.decide(may_refuse=True)
+    assert case.placement.final == Status(SLOT.id, Phase.REFUSED, "no room anywhere", since=NOW)
+    assert decision.told == ("handed back: no room anywhere",)
+
+
+def test_a_cluster_looks_for_room_of_its_own_before_it_hands_back_what_ran() -> None:
+    case = running()
+    case.says(Phase.LOST, "the disk broke")
+    case.children.fits = []
+    case.decide(may_refuse=True)
+    case.now += RETRY_FIRST
+    decision = case.decide(may_refuse=True)
+    assert case.final() is None
+    assert decision.wake == case.now + HAND_BACK_AFTER
+    case.now = decision.wake
+    case.decide(may_refuse=True)
+    assert case.final() is Phase.REFUSED
+
+
+def test_what_is_still_being_stopped_is_not_handed_back() -> None:
+    given = Given("old", "n1", 1, "digest", Resources())
+    case = Case(Children(fits=[]), Placement(SLOT.id, epoch=1, leaving=(given,), waiting_since=1.0))
+    case.decide(may_refuse=True)
+    assert case.final() is None
+    case.children.ended.add("old")
+    case.decide(may_refuse=True)
+    assert case.final() is Phase.REFUSED
+
+
+def test_what_is_left_on_a_lost_node_holds_nothing_back() -> None:
+    given = Given("old", "n1", 1, "digest", Resources())
+    case = Case(
+        Children(fits=[], silent={"n1": 99.0}), Placement(SLOT.id, epoch=1, leaving=(given,), waiting_since=1.0)
+    )
+    case.decide(may_refuse=True)
+    assert case.final() is Phase.REFUSED
+    assert case.leaving() == ["old"], "what it holds there is still reserved"
+
+
+def test_a_root_hands_nothing_back() -> None:
+    case = Case(Children(fits=[]))
+    for _ in range(5):
+        case.decide(may_refuse=False)
+        case.now += 100
+    assert case.final() is None
+
+
+# -- whatever happens
+
+words = st.sampled_from([None, *Phase])
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(
+        st.tuples(
+            words,
+            st.booleans(),
+            st.sets(st.sampled_from(["n1", "n2"])),
+            st.lists(st.sampled_from(["n1", "n2"]), unique=True),
+            st.sampled_from([0.0, 1.0, 70.0, -5000.0]),
+            st.booleans(),
+        ),
+        max_size=25,
+    ),
+    st.booleans(),
+)
+def test_nothing_is_forgotten_and_nothing_is_wanted_twice(
+    plan: list[tuple[Phase | None, bool, set[str], list[str], float, bool]], cluster: bool
+) -> None:
+    case = Case()
+    open_attempts: dict[str, Given] = {}
+    for word, ended, silent, fits, seconds, stop in plan:
+        case.now += seconds
+        case.children.silent = dict.fromkeys(silent, 7.0)
+        case.children.fits = fits
+        if case.placement.current is not None and word is not None:
+            case.says(word)
+        if ended:
+            case.children.ended.update(case.leaving())
+        given_before = len(case.children.given)
+        decision = case.decide(STOPPED if stop else SLOT, may_refuse=cluster)
+        fresh = case.children.given[given_before:]
+        assert len(fresh) <= 1
+        open_attempts |= {given.attempt: given for given in fresh}
+        for attempt in list(open_attempts):
+            status = case.children.statuses.get(attempt)
+            if attempt in case.children.ended or (status is not None and status.phase in ENDED):
+                del open_attempts[attempt]
+        if decision.placement is None:
+            assert open_attempts == {}, "its last reservation is gone"
+            return
+        held = {given.attempt for given in decision.placement.leaving}
+        if decision.placement.current is not None:
+            assert decision.placement.current.attempt not in held
+            held.add(decision.placement.current.attempt)
+            assert not stop
+        assert set(open_attempts) <= held, "what may still run keeps its reservation"
+        assert decision.wake is None or decision.wake - case.now <= max(RETRY_LAST, ASK_AGAIN, HAND_BACK_AFTER)
+        assert decision.placement.current is not None or decision.placement.final or decision.placement.reason

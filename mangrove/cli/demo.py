@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from mangrove.base.errors import MangroveError, Unavailable
+from mangrove.base.errors import MangroveError
 from mangrove.cli import setups
 from mangrove.cli.example import Example, RuntimeName, choose
 from mangrove.cli.one_machine import Ended, OneMachine
@@ -71,15 +71,8 @@ def _machine(example: Example, lease: float) -> Iterator[OneMachine]:
 
 
 def _setup(folder: Path, example: Example, lease: float) -> Setup:
-    """On the usual ports if they are free, else on others."""
-    try:
-        return _setup_at(None, folder, example, lease)
-    except Unavailable:
-        return _setup_at(0, folder, example, lease)
-
-
-def _setup_at(port: int | None, folder: Path, example: Example, lease: float) -> Setup:
-    return setups.create(folder, port=port, clusters=_CLUSTERS, nodes=_NODES, runtimes=example.runtime, lease=lease)
+    """On ports that are free, and not the usual ones: another demonstration may begin at this very moment."""
+    return setups.create(folder, port=0, clusters=_CLUSTERS, nodes=_NODES, runtimes=example.runtime, lease=lease)
 
 
 def _explain(shown: Console, machine: OneMachine, error: Exception) -> None:

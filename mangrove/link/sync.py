@@ -16,8 +16,10 @@ import msgspec
 
 from mangrove.base.digest import EMPTY, hex_of
 from mangrove.link.messages import Mark, Sync
+from mangrove.model.specification import Specification
 
 _encoder = msgspec.json.Encoder(order="deterministic")
+_specification = msgspec.json.Decoder(Specification)
 
 #: Steps remembered by a source, to bring a replica up to date without the complete set. Enough for what happens while
 #: a child is away for a short time; beyond it the complete set is cheaper anyway.
@@ -284,13 +286,19 @@ class Replica(Generic[EntryT]):
     def _with_specifications(
         self, entries: Iterable[EntryT], offered: Mapping[str, msgspec.Raw]
     ) -> dict[str, bytes] | None:
-        """The specifications that `entries` need and the message brings; None when one is not to be had."""
+        """The specifications that `entries` need and the message brings; None when one is not to be had.
+
+        Raises msgspec.DecodeError for one that makes no sense, so that nobody stumbles over it later.
+        """
         if self._specification_of is None:
             return {}
         needed = {self._specification_of(entry) for entry in entries}
         if any(digest not in offered and digest not in self.specifications for digest in needed):
             return None
-        return {digest: bytes(offered[digest]) for digest in needed if digest in offered}
+        brought = {digest: bytes(offered[digest]) for digest in needed if digest in offered}
+        for raw in brought.values():
+            _specification.decode(raw)
+        return brought
 
     def _forget_specifications(self) -> None:
         if self._specification_of is not None and len(self.specifications) > 2 * len(self.entries) + 16:

@@ -111,7 +111,8 @@ def _without_current(placement: Placement, view: View, reason: str) -> Placement
     if current is None:
         return placement
     status = view.status(current)
-    leaving = placement.leaving if status is not None and status.ended else (*placement.leaving, current)
+    over = (status is not None and status.ended) or view.has_ended(current)  # the latter: its child was removed
+    leaving = placement.leaving if over else (*placement.leaving, current)
     return msgspec.structs.replace(placement, current=None, leaving=leaving, reason=reason)
 
 

@@ -59,7 +59,7 @@ class Talk:
         options: dict[str, Any] = {
             "key_of": lambda child: KEY if child == "c" else None,
             "admit": admit,
-            "specification": lambda digest: b"{}",
+            "specification": lambda digest: b'{"name":"web"}',
             "tenure": f"tenure-{term}",
             "revision": lambda: 7,
         }

@@ -227,6 +227,17 @@ def test_without_the_specification_that_an_entry_names_nothing_is_applied(base: 
     assert here.specifications == {"specification-1": specification_json("specification-1")}
 
 
+@pytest.mark.parametrize("base", [None, EMPTY])
+def test_a_specification_that_makes_no_sense_is_not_applied(base: str | None) -> None:
+    there, here = source(), replica()
+    change(there, {"a0": 1}, set())
+    step = there.steps_from(EMPTY)[0] if base else there.complete()[0]
+    wrong = msgspec.structs.replace(step, specifications={"specification-1": msgspec.Raw(b'{"name": 7}')})
+    with pytest.raises(msgspec.DecodeError):
+        here.receive(over_the_wire(wrong))
+    assert here.digest == EMPTY
+
+
 def test_specifications_that_no_entry_names_are_forgotten_in_time() -> None:
     there, here = source(), replica()
     for number in range(100):

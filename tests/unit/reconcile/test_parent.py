@@ -339,7 +339,6 @@ def test_what_was_on_a_child_that_was_removed_is_withdrawn_whether_it_fits_elsew
     case.decide()
     assert case.homeless()
     assert "inf" not in case.placement.reason
-    case.decide()
     assert case.leaving() == []
 
 

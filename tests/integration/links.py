@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
+import signal
 import socket
 import ssl
 import threading
@@ -35,6 +37,19 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = PATI
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.01)
+
+
+def freeze(pid: int) -> None:
+    """Stop a process, and wait until each of its threads stands still: they go on for a moment on a busy machine."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stands_still() -> bool:
+        states = [
+            (task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()
+        ]
+        return set(states) <= {"T"}
+
+    wait_until(stands_still, f"process {pid} stands still")
 
 
 def threads(prefix: str) -> list[str]:

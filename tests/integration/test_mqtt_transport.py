@@ -27,7 +27,7 @@ from mangrove.link.transports.interface import (
 )
 from mangrove.link.transports.mqtt import CHILD_BOUNDS, MqttChildTransport, MqttParentTransport
 from tests.integration.conftest import House, MakeBroker, account
-from tests.integration.links import Inbox, RawClient, Relay, threads, wait_until
+from tests.integration.links import Inbox, RawClient, Relay, freeze, threads, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -386,7 +386,7 @@ def test_after_the_death_of_a_broker_both_ends_come_back(ends: Ends) -> None:
 def test_nothing_comes_from_an_old_queue(ends: Ends) -> None:
     pid = ends.house.broker.pid
     assert pid
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     for number in range(50):
         assert ends.child.send("report", b"old %d" % number, number % 2)
         assert ends.parent.send(ends.house.a.username, "assign", b"old %d" % number, number % 2, 0)
@@ -403,7 +403,7 @@ def test_nothing_comes_from_an_old_queue(ends: Ends) -> None:
 def test_queues_are_bounded_and_work_again_afterwards(ends: Ends) -> None:
     pid = ends.house.broker.pid
     assert pid
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     sent = 0
     try:
         while ends.child.send("report", b"%d" % sent, 1):
@@ -422,7 +422,7 @@ def test_queues_are_bounded_and_work_again_afterwards(ends: Ends) -> None:
 def test_queues_are_bounded_in_bytes(ends: Ends) -> None:
     pid = ends.house.broker.pid
     assert pid
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         sent = 0
         while ends.child.send("report", bytes(MAX_PAYLOAD), 1):

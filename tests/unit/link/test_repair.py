@@ -204,6 +204,22 @@ def test_what_the_child_does_not_list_may_still_be_on_its_way_to_it() -> None:
     assert talk.parent.has_ended("c", "a1")
 
 
+def test_a_beat_may_overtake_the_report_that_still_lists_it() -> None:
+    talk = Talk()
+    talk.settle()
+    talk.lost = lambda direction, kind: kind == "report"
+    talk.parent.assign("c", {"a1": ATTEMPT}, frozenset())
+    talk.step(0.1)
+    talk.statuses.change({"a1": Status("a1", Phase.RUNNING)})
+    talk.step(0.1)
+    talk.parent.assign("c", {}, frozenset({"a1"}))
+    talk.statuses.change({"a1": Status("a1", Phase.STOPPING)})
+    talk.steps(3.0)
+    peer = talk.parent.peers["c"]
+    assert peer.applied == peer.assignment.mark
+    assert not talk.parent.has_ended("c", "a1")
+
+
 def test_of_a_child_that_is_not_heard_nothing_is_certain() -> None:
     talk = running()
     talk.parent.assign("c", {}, frozenset({"a1"}))
@@ -224,8 +240,9 @@ def test_a_parent_that_started_anew_waits_for_the_first_word_on_its_own_assignme
     talk.lost = lambda direction, kind: kind == "assign"
     talk.steps(6.0)
     talk.statuses.change({}, ["a1"])  # it ended by itself, but the child would begin it again
-    talk.steps(1.0)
+    talk.steps(3.0)
     assert talk.parent.peers["c"].state == "live"
+    assert talk.parent.peers["c"].status.entries == {}
     assert not talk.parent.has_ended("c", "a1")
     talk.lost = lambda direction, kind: False
     talk.steps(4.0)

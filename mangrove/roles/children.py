@@ -62,6 +62,7 @@ class Children:
         self._on_child = on_child
         self._on_confirmed = on_confirmed
         self._usage_kept = usage_kept
+        self._refused: dict[str, str] = {}  # child → why it was turned away last, until it is let in
         self._link: ParentLink
         self._store: Store
 
@@ -174,10 +175,12 @@ class Children:
             self._journal.tell("child-silent", child, f"{self.name(child)} was not heard for {seconds:.1f} s")
         elif isinstance(event, link.Suspect):
             self._journal.tell("child-suspect", child, f"the connection of {self.name(child)} broke")
-        else:
+        elif self._refused.get(child) != event.reason:  # it asks again and again, and old hellos can be replayed
+            self._refused[child] = event.reason
             self._journal.tell("child-refused", child, f"{self.name(child)} was turned away: {event.reason}")
 
     def _greeted(self, child: str, hello: Hello) -> None:
+        self._refused.pop(child, None)
         self._change(
             child,
             state="live",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mangrove.link.envelope import BadMessage, Header, Lanes, _mac, seal, topic_of, unseal
@@ -92,6 +92,7 @@ def test_a_kind_that_nobody_knows_is_bad() -> None:
         unseal(KEY, topic, resealed(b'[1,"s",1]\n{}', topic))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.text(max_size=20))
 def test_junk_is_bad_and_nothing_worse(junk: bytes, kind: str) -> None:
     topic = topic_of("parent", "child", "down", kind)
@@ -100,6 +101,7 @@ def test_junk_is_bad_and_nothing_worse(junk: bytes, kind: str) -> None:
             unseal(KEY, topic, data)
 
 
+@settings(deadline=None)
 @given(st.text(), st.binary(max_size=50).map(repr), st.integers(0, 2**40))
 def test_any_state_survives_the_way(id: str, text: str, version: int) -> None:
     topic = topic_of("parent", "child", "up", "report")

@@ -119,6 +119,7 @@ def test_the_digest_says_what_is_there_however_it_came_about() -> None:
     assert one.digest != other.digest
 
 
+@settings(deadline=None)
 @given(st.lists(changes, max_size=8), st.lists(changes, max_size=8))
 def test_equal_sets_have_equal_digests_and_others_have_not(left: list[Change], right: list[Change]) -> None:
     one, other = source(), source()
@@ -157,6 +158,7 @@ def test_whatever_is_lost_repeated_or_late_it_converges(plan: list[Change], seed
         assert same(there, here)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(len(IDS))), st.integers(0, 7))
 def test_a_complete_set_counts_when_its_last_part_is_there(order: list[int], late: int) -> None:
     there, here = source(), replica()

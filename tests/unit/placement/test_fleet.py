@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mangrove.model.child import Capacity
@@ -55,6 +55,7 @@ def test_what_was_on_a_child_that_is_forgotten_can_be_released() -> None:
     assert nodes.reservations == {}
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

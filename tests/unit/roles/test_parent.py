@@ -292,6 +292,20 @@ def test_news_of_a_slot_are_told_once_they_are_durable(house: House, child: Test
     assert house.told == [slot]
 
 
+def test_who_is_turned_away_again_and_again_is_told_of_once(house: House, child: TestedChild) -> None:
+    house.parent.link._admit = lambda id, hello: "an old copy"
+    child.role.link.rejoin(house.clock.now())
+    house.run(200.0)
+    assert events(house).count("n1 was turned away: an old copy") == 1
+    assert sum(kind == "hello" for _, _, kind in house.sent) > 4
+    house.parent.link._admit = lambda id, hello: ""
+    house.run(40.0)
+    house.parent.link._admit = lambda id, hello: "an old copy"
+    child.role.link.rejoin(house.clock.now())
+    house.run(1.0)
+    assert events(house).count("n1 was turned away: an old copy") == 2
+
+
 def test_junk_on_the_transport_changes_nothing(house: House, child: TestedChild) -> None:
     revision = house.disk.revision()
     for kind in ("hello", "beat", "report", "gone", "assign", "", "ü"):

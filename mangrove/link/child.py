@@ -53,6 +53,9 @@ OPEN_TIMEOUT = 10.0
 REPAIR_AFTER = 2.0
 #: Between attempts to connect, doubling from the first to the last, each with up to 30 % of jitter.
 RETRY_FIRST, RETRY_LAST = 0.5, 15.0
+#: No pause is longer than this part of the lease: a parent that comes back after hours allows its children one lease to
+#: come back too, and whatever runs on those who do not is started elsewhere.
+RETRY_OF_LEASE = 0.25
 #: A parent that said no is asked again this often: an operator may have changed its mind.
 REFUSED_RETRY = 30.0
 #: A child that the parent never told a lease uses this one (design: default 10 s).
@@ -340,7 +343,8 @@ class ChildLink:
         self.effects.append(Close())
         self.state = "closed"
         if retry is None:
-            retry = self._retry * (1 + 0.3 * self._rng.random())
+            pause = min(self._retry, RETRY_OF_LEASE * self.lease)
+            retry = pause * (1 + 0.3 * self._rng.random())
             self._retry = min(self._retry * 2, RETRY_LAST)
             self._broker = (self._broker + 1) % self._brokers
         self._deadline = now + retry

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mangrove.link.child import REFUSED_RETRY, RETRY_LAST, WELCOME_TIMEOUT
+from mangrove.link.child import DEFAULT_LEASE, REFUSED_RETRY, RETRY_LAST, WELCOME_TIMEOUT
 from mangrove.link.child_events import Asked, Assigned, TurnedAway, Welcomed
 from mangrove.link.envelope import Header, seal, topic_of, unseal
 from mangrove.link.messages import DOWN_KINDS, PROTOCOL, UP_KINDS, Ack, Call, Gone, Hello, Reply, Report, Welcome
@@ -223,6 +223,7 @@ def test_without_a_welcome_the_next_broker_is_tried() -> None:
 def test_pauses_between_attempts_grow_up_to_a_limit() -> None:
     talk = Talk()
     child = talk.child
+    child.lease = 3600.0
     pauses = []
     for _ in range(12):
         child.tick(talk.now)
@@ -233,6 +234,18 @@ def test_pauses_between_attempts_grow_up_to_a_limit() -> None:
     assert pauses[0] < 1.0
     assert all(later > earlier for earlier, later in itertools.pairwise(pauses[:5]))
     assert RETRY_LAST <= max(pauses) <= RETRY_LAST * 1.3
+
+
+def test_a_parent_that_was_away_for_long_is_found_again_within_its_lease() -> None:
+    """It counts silence from its start, and moves what runs on those who are not back in time."""
+    talk = Talk()
+    child = talk.child
+    assert child.lease == DEFAULT_LEASE
+    for _ in range(50):
+        child.tick(talk.now)
+        child.disconnected(talk.now)
+        assert child.next_wake() - talk.now + WELCOME_TIMEOUT < child.lease
+        talk.now = child.next_wake()
 
 
 def test_a_welcome_makes_the_pauses_short_again() -> None:

@@ -26,7 +26,7 @@ _NEWER = "import mangrove.link.messages as m; m.PROTOCOL = {0}; from {1}.main im
 @pytest.fixture(scope="module")
 def tree(plant: MakeTree) -> Tree:
     """One cluster with two nodes."""
-    return plant(lease=3.0).start(alpha=["n1", "n2"])
+    return plant(lease=5.0).start(alpha=["n1", "n2"])
 
 
 @dataclass
@@ -217,6 +217,7 @@ def test_nodes_join_while_the_root_is_away(tree: Tree) -> None:
 
 
 def test_a_node_that_leaves_is_gone_and_its_work_moves(tree: Tree) -> None:
+    tree.settle()
     service = tree.deploy(instances=4)
     first = tree.wait_running(service, 4)
     assert {each.node for each in first} == {"n1", "n2"}
@@ -240,6 +241,7 @@ def test_a_node_that_leaves_is_gone_and_its_work_moves(tree: Tree) -> None:
 
 
 def test_a_node_that_is_removed_is_cut_off_though_it_runs(tree: Tree) -> None:
+    tree.settle()
     service = tree.deploy(instances=4)
     first = tree.wait_running(service, 4)
     # Where they are depends on what else has just run here, so the one that has some of them is cut off.

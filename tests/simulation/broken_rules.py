@@ -90,7 +90,7 @@ def a_lost_report_is_not_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChildLink, "_repair", lambda self, held, asked, now: None)
 
 
-@breaks(1, 3)
+@breaks(1, 3, plan=Plan(often=("weather",)))
 def a_lost_assignment_is_not_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parent_link, "REPAIR_AFTER", 1e9)
 

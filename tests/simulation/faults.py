@@ -7,17 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from mangrove.link.messages import Hello
-from mangrove.link.parent import ParentLink
 from mangrove.model.documents import IDENTITIES
-from mangrove.roles.parent import CONTROLLER
-from mangrove.roles.terms import go_on_with
 from mangrove.store.interface import Put
-from mangrove.store.memory import MemoryStore
 from node_engine.runtimes.interface import RuntimeFault
 from tests.simulation.adversary import Adversary
-from tests.simulation.invariants import ECHO
-from tests.simulation.processes import ClusterProcess, NodeProcess, ParentProcess, Process
+from tests.simulation.false_stores import FalseStores
+from tests.simulation.process import ParentProcess, Process
+from tests.simulation.processes import ClusterProcess, NodeProcess
 from tests.simulation.world import CALM, Weather
 
 if TYPE_CHECKING:
@@ -33,7 +29,7 @@ class Faults:
         self.rng = rng
         self.counted: Counter[str] = Counter()
         self.adversary = Adversary(tree.world, rng)
-        self._backups: dict[str, list[MemoryStore]] = {}
+        self.false_stores = FalseStores(tree, rng)
         #: What can happen, and how often in proportion to the others. Each says whether it did.
         self._possible: dict[str, tuple[int, Callable[[], bool]]] = {
             "crash": (2, lambda: self._kill(self._process())),
@@ -53,7 +49,7 @@ class Faults:
             "store": (2, self._trouble_store),
             "disk full": (2, self._fill_disk),
             "lost state": (1, self._lose_state),
-            "false store": (3, self._false_store),
+            "false store": (3, lambda: self.false_stores.exchange(self._parent())),
             "adversary": (5, self._attack),
         }
         self._weights = {name: (10 if name in often else 1) * weight for name, (weight, _) in self._possible.items()}
@@ -63,12 +59,6 @@ class Faults:
         (name,) = self.rng.choices(list(self._weights), list(self._weights.values()))
         if self._possible[name][1]():
             self.counted[name] += 1
-
-    def back_up(self) -> None:
-        """An operator copies the stores; a false store may be such a copy."""
-        for process in self.tree.parents:
-            if not process.impostor:
-                self._backups.setdefault(process.name, []).append(process.true_store.copy())
 
     def heal(self) -> None:
         """All faults end: who stands still wakes in its own time, and what is lost for good is not given back."""
@@ -82,7 +72,7 @@ class Faults:
                 parent.broker.start()
             if parent.impostor:
                 parent.crash()
-                self._give_back(parent)
+                self.false_stores.give_back(parent)
         for node in self.tree.nodes:
             node.runtime.problem = ""
             node.disk.full = False
@@ -300,63 +290,3 @@ class Faults:
             self._isolate(self.world.cut_off, node, "is cut off")
         self._while(self.rng.choice([0.1, 10.0, 40.0]) * self.rng.random(), node.start)
         return True
-
-    def _false_store(self) -> bool:
-        """A parent comes back with an empty store, a foreign one, or an old copy of its own."""
-        process = self._parent()
-        ignorant = any(not child.obeyed for child in self.tree.children)
-        if process.impostor or not process.alive or ignorant:
-            return False
-        kind = self.rng.choice(["empty", "foreign", "foreign", "old", "old", "very old", "very old"])
-        false = self._false(process, kind)
-        bold = kind in ("foreign", "very old") and self.rng.random() < 0.7
-        process.crash()
-        process.store = process.false_store = false
-        self.tree.watch.decided.meet(false)
-        self.world.note(f"{process.name} gets another store: {kind}{', and bold' if bold else ''}")
-
-        def begin() -> None:
-            process.start()
-            if bold and process.alive:
-                _embolden(process.parent.link)
-
-        def mend() -> None:
-            if process.impostor:
-                process.crash()
-                self._give_back(process)
-                self.world.note(f"{process.name} gets its own store back")
-                self._while(0.5, process.start)
-
-        self._while(0.5, begin)
-        self._while(self.rng.uniform(3.0, 20.0), mend)
-        return True
-
-    def _false(self, process: ParentProcess, kind: str) -> MemoryStore:
-        true = process.true_store
-        copies = self._backups.get(process.name, [])
-        if "old" in kind and copies:
-            return copies[-1 if kind == "old" else 0].copy()
-        false = MemoryStore(self.world.new_id())
-        if kind == "foreign":  # knows the same children, wants nothing of them
-            false.apply([Put(IDENTITIES, one.id, one.document) for one in true.load(IDENTITIES)])
-        return false
-
-    def _give_back(self, process: ParentProcess) -> None:
-        """An operator brings the newest store back, above all that the false one has said in its name."""
-        false, process.store = process.store, process.true_store
-        process.echo_until = self.world.clock.now() + ECHO
-        lease = false.lease(CONTROLLER)
-        if false.id == process.store.id and lease is not None:
-            go_on_with(process.store.reopen(), CONTROLLER, process.store.id, above=lease.term)
-            # The false one may have ended what nobody above wanted then, and the true one did not hear of it.
-            self.tree.watch.excused |= {id for node in self.tree.nodes for id in node.runtime.starts}
-
-
-def _embolden(link: ParentLink) -> None:
-    """Let a parent not see, or not care, what its children say that they belong to: then the children must."""
-    honest = link._reason_to_refuse
-
-    def bold(child: str, hello: Hello) -> str:
-        return "" if hello.store != link._store or hello.term > link._term else honest(child, hello)
-
-    vars(link)["_reason_to_refuse"] = bold

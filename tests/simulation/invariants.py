@@ -13,7 +13,8 @@ from mangrove.model.phases import ENDED
 from mangrove.model.resources import NOTHING, Resources
 from mangrove.roles.parent import Parent
 from node_engine.operations import Operation
-from tests.simulation.processes import NODE_SIZE, ClusterProcess, NodeProcess, ParentProcess
+from tests.simulation.process import ParentProcess
+from tests.simulation.processes import NODE_SIZE, ClusterProcess, NodeProcess
 from tests.simulation.truth import Decided, attempts_of
 from tests.simulation.world import SETTINGS, InvariantBroken
 

@@ -14,7 +14,8 @@ from tests.simulation.convergence import differences
 from tests.simulation.faults import Faults
 from tests.simulation.invariants import Watch
 from tests.simulation.listening import listening, quiet
-from tests.simulation.processes import NODE_SIZE, ClusterProcess, NodeProcess, ParentProcess, Process, RootProcess
+from tests.simulation.process import ParentProcess, Process
+from tests.simulation.processes import NODE_SIZE, ClusterProcess, NodeProcess, RootProcess
 from tests.simulation.users import Users, finish_one_shots
 from tests.simulation.world import CALM, InvariantBroken, World
 
@@ -103,12 +104,12 @@ class Tree:
         self._repeat(1.0, self.watch.look)
         self.world.run(4.0)
         self.users.declare(self.plan.services)
-        self.faults.back_up()
+        self.faults.false_stores.back_up()
         self._storming = True
         self._repeat(self.plan.write_every, self.users.write, always=False)
         self._repeat(self.plan.fault_every, self.faults.strike, always=False)
         self._repeat(5.0, lambda: finish_one_shots(self.world, self.nodes, self.rng))
-        self._repeat(20.0, self.faults.back_up)
+        self._repeat(20.0, self.faults.false_stores.back_up)
         self.world.run(self.plan.storm)
         self._storming = False
         self.faults.heal()

@@ -1,0 +1,194 @@
+"""What all simulated processes have in common: they crash, restart from what they kept, pause, and die for good."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from mangrove.link.messages import GONE, HELLO
+from mangrove.link.transports.interface import Connected, Disconnected, TransportEvent
+from mangrove.roles.parent import Parent
+from mangrove.store.interface import StoreUnavailable
+from mangrove.store.memory import MemoryStore
+from tests.simulation.disks import Killed, Moment, ShakyStore, Trouble
+from tests.simulation.world import SETTINGS, InvariantBroken, MachineClock, World
+
+#: Seconds after which whatever looks after processes starts one again that could not start, or was killed.
+SUPERVISED = 1.0
+
+
+class Core(Protocol):
+    def work(self) -> None: ...
+    def next_wake(self) -> float: ...
+
+
+class Process:
+    """A process that may be dead, alive or paused. `after_step` is called after each round of work.
+
+    dies: at which moment of its next write it is killed. cut_short: that happened, and it has not worked since. buried:
+    it never starts again.
+    """
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.clock = MachineClock(world.clock)
+        self.life = 0
+        self.alive = False
+        self.buried = False
+        self.started_at = 0.0
+        self.paused_until = 0.0
+        self.deaf_until = 0.0  # until then it could not hear, through no fault of those who speak
+        self.dies: Moment | None = None
+        self.cut_short = False
+        self.after_step: Callable[[], None] = lambda: None
+        self._wake = float("inf")
+
+    def core(self) -> Core:
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Build the core from what was kept, and connect."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Let connections go, as a dying process does."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        if self.alive or self.buried:
+            return
+        self.life += 1
+        self.alive = True
+        self.started_at = self.world.clock.now()
+        self.paused_until = 0.0
+        self._wake = float("inf")
+        self.world.note(f"{self.name} starts")
+        if self._survives(self._begin):
+            self.step()
+
+    def crash(self) -> None:
+        if self.alive:
+            self.world.note(f"{self.name} crashes")
+            self.alive = False
+            self.end()
+
+    def pause(self, seconds: float) -> None:
+        """Stand still, as when the machine is suspended or overloaded."""
+        self.paused_until = max(self.paused_until, self.world.clock.now() + seconds)
+        if seconds > SETTINGS.lease / 2:  # the design's "its loop has not stalled", as the link measures it
+            self.deaf_until = self.paused_until
+
+    def guarded(self, action: Callable[[], None], life: int) -> None:
+        """Do something in this process, if it is still the same life; later if it is paused."""
+        if not self.alive or self.life != life:
+            return
+        now = self.world.clock.now()
+        if now < self.paused_until:
+            self.world.later(self.paused_until - now, lambda: self.guarded(action, life))
+        elif self._survives(action):
+            self.step()
+
+    def step(self) -> None:
+        if not self._survives(self.core().work):
+            return
+        self.after_step()
+        self.cut_short = False
+        now = self.world.clock.now()
+        wake = max(self.core().next_wake(), now + 0.001)
+        if wake < self._wake or self._wake <= now:
+            self._wake = wake
+            life = self.life
+            self.world.later(wake - now, lambda: self._woken(wake, life))
+
+    def at_write(self, moment: Moment) -> None:
+        """The process writes something durably: may be the end of it."""
+        if self.dies == moment:
+            self.dies = None
+            raise Killed
+
+    def _begin(self) -> None:
+        try:
+            self.begin()
+        except (StoreUnavailable, OSError) as error:  # what a program says before it ends, for its supervisor
+            self.world.note(f"{self.name} cannot start: {error}")
+            raise Killed from error
+
+    def _survives(self, action: Callable[[], None]) -> bool:
+        try:
+            action()
+        except InvariantBroken:
+            raise
+        except Killed:
+            self.cut_short = True
+            self.crash()
+            self.world.later(SUPERVISED, self.start)
+            return False
+        except Exception as error:
+            text = f"{self.name} raised {type(error).__name__}: {error}"
+            raise InvariantBroken(0, text, self.name) from error
+        return True
+
+    def _woken(self, wake: float, life: int) -> None:
+        if wake == self._wake and life == self.life:
+            self._wake = float("inf")
+            self.guarded(lambda: None, life)
+
+    def _rng(self) -> random.Random:
+        return random.Random(self.world.rng.getrandbits(32))
+
+
+class ParentProcess(Process):
+    """A process with children. `store` is its disk, `true_store` the one it should have.
+
+    false_store: the last one it was given instead of its own. echo_until: until then what it said with that may still
+    be on its way. trouble: what ails the disk. heard: child → when it was last heard, by what the link takes for its
+    word.
+    """
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self.store = self.true_store = MemoryStore(world.new_id())
+        self.false_store: MemoryStore | None = None
+        self.echo_until = 0.0
+        self.trouble: Trouble = ""
+        self.topic = world.new_id()
+        self.broker = world.broker()
+        self.heard: dict[str, float] = {}
+        self._deaf_since: float | None = None
+
+    @property
+    def parent(self) -> Parent:
+        raise NotImplementedError
+
+    @property
+    def impostor(self) -> bool:
+        """Whether it runs on a store that is not its own, or on an old copy of it."""
+        return self.store is not self.true_store
+
+    def opened(self) -> ShakyStore:
+        """The store as a starting process opens it."""
+        return ShakyStore(self.store.reopen(), lambda: self.trouble, self.at_write)
+
+    def silence(self, child: str) -> float:
+        """Seconds for which this process listened and heard nothing of the child."""
+        now = self.world.clock.now() if self._deaf_since is None else self._deaf_since
+        return now - max(self.heard.get(child, 0.0), self.started_at, self.deaf_until)
+
+    def hear(self, event: TransportEvent, handle: Callable[[TransportEvent], None]) -> None:
+        """Let the parent handle an event, and remember when it could hear, and whom.
+
+        What the link drops, such as words of an old session, is no word of a child, nor is what the broker says of it.
+        """
+        link, now = self.parent.link, self.world.clock.now()
+        dropped = link.dropped
+        handle(event)
+        if isinstance(event, Connected):
+            self._deaf_since, self.deaf_until = None, now
+        elif isinstance(event, Disconnected):
+            self._deaf_since = now
+        elif link.dropped == dropped and event.kind != GONE:
+            peer = link.peers.get(event.child)
+            if peer is not None and (event.kind != HELLO or peer.heard == now):  # else a hello that was refused
+                self.heard[event.child] = now

@@ -15,7 +15,8 @@ from docker.models.containers import Container
 
 from mangrove.model.phases import Phase
 from tests.e2e.conftest import MakeTree
-from tests.e2e.tree import Tree, eventually, process, reconnecting
+from tests.e2e.programs import eventually, reconnecting
+from tests.e2e.tree import Tree, process
 from tests.integration.runtimes import IMAGE, load_image
 
 pytestmark = pytest.mark.docker

@@ -17,7 +17,8 @@ from mangrove.identity.secret import load_or_create
 from mangrove.link.transports.interface import Broker
 from mangrove.model.phases import Phase
 from tests.e2e.conftest import MakeTree
-from tests.e2e.tree import Program, Running, Tree, eventually, lives, reconnecting, shell
+from tests.e2e.programs import Program, eventually, lives, reconnecting
+from tests.e2e.tree import Running, Tree, shell
 from tests.integration.links import RawClient
 
 #: Seconds of lease where something shall be missed, and where it shall not, however slowly a program starts again.

@@ -17,7 +17,8 @@ from mangrove.client.http import HttpClient, parse_address
 from mangrove.client.root import RootClient
 from mangrove.roles.web import MAX_BODY
 from tests.e2e.conftest import MakeTree
-from tests.e2e.tree import Parent, Tree, process
+from tests.e2e.programs import Parent
+from tests.e2e.tree import Tree, process
 from tests.root_api import RootApi
 
 ZERO = "0" * 24

@@ -16,7 +16,8 @@ from mangrove.base.errors import NotFound
 from mangrove.model.phases import Phase
 from node_engine.runtimes.cgroups import ControlGroups
 from tests.e2e.conftest import MakeTree
-from tests.e2e.tree import Tree, eventually, lives, process, shell
+from tests.e2e.programs import eventually, lives
+from tests.e2e.tree import Tree, process, shell
 
 
 @pytest.fixture(scope="module")

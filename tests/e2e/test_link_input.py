@@ -22,7 +22,8 @@ from mangrove.link.messages import ASSIGN, DOWN_KINDS, HELLO, PROTOCOL, REPORT, 
 from mangrove.link.sync import entry_hash
 from mangrove.link.transports.interface import MAX_PAYLOAD, Broker
 from tests.e2e.conftest import MakeTree
-from tests.e2e.tree import Parent, Running, Tree, eventually
+from tests.e2e.programs import Parent, eventually
+from tests.e2e.tree import Running, Tree
 from tests.integration.links import RawClient
 
 #: Not even an envelope.

@@ -8,7 +8,8 @@ from mangrove.identity.secret import load_or_create
 from mangrove.link.brokers import nats
 from mangrove.link.transports.interface import MAX_PAYLOAD, Broker
 from tests.e2e.conftest import MakeTree
-from tests.e2e.tree import Tree, eventually, reconnecting
+from tests.e2e.programs import eventually, reconnecting
+from tests.e2e.tree import Tree
 from tests.integration.links import RawClient
 
 

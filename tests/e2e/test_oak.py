@@ -8,7 +8,8 @@ import pytest
 
 from tests.e2e.conftest import MakeTree
 from tests.e2e.oak_cli import PORT, OakCli, free_address
-from tests.e2e.tree import Tree, eventually, process
+from tests.e2e.programs import eventually
+from tests.e2e.tree import Tree, process
 
 
 @pytest.fixture(scope="module")

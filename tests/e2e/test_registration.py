@@ -17,7 +17,8 @@ from mangrove.client.join import join, leave
 from mangrove.identity.messages import JoinReply, JoinRequest, Kind, new_join_key
 from mangrove.link.messages import PROTOCOL
 from tests.e2e.conftest import MakeTree
-from tests.e2e.tree import Node, Parent, Program, Tree, eventually, reconnecting
+from tests.e2e.programs import Node, Parent, Program, eventually, reconnecting
+from tests.e2e.tree import Tree
 
 #: In a Python of its own: runs a program that speaks another protocol than its parent.
 _NEWER = "import mangrove.link.messages as m; m.PROTOCOL = {0}; from {1}.main import main; main()"
@@ -179,8 +180,9 @@ def test_an_identity_survives_and_needs_no_token_again(door: Door, tree: Tree) -
     program: Program = tree.clusters["alpha"] if door.kind == "cluster" else tree.nodes["n1"]
     before = {cluster.name: cluster.id for cluster in tree.client.clusters()}
     nodes = {node.name: node.id for node in tree.client.nodes()}
+    whose = [program] if door.kind == "node" else [program, *tree.nodes.values()]
     for let_go in (program.stop, program.kill):
-        with reconnecting(program):
+        with reconnecting(*whose):
             let_go()
             program.start()
     assert {cluster.name: cluster.id for cluster in tree.client.clusters()} == before

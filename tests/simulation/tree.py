@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from unittest.mock import patch
 
+from mangrove.base.ids import is_id
 from mangrove.link import sync
 from mangrove.model.resources import Resources
 from tests.simulation.convergence import differences
@@ -121,7 +122,7 @@ class Tree:
 
     def story(self, about: Sequence[str] = ()) -> str:
         """How to see this run again, and the end of its trace; with `about`, of what concerns that."""
-        names = [*about, *(id[:6] for id in about), "faults", "store"]
+        names = [*about, *(one[:6] for one in about if is_id(one[:24])), "all faults end", " gets ", "bad weather"]
         lines = [line for line in self.world.trace if not about or any(name in line for name in names)]
         return "\n".join([f"python -m tests.simulation --seed {self.world.seed}", *lines[-STORY:]])
 

@@ -126,6 +126,7 @@ class ChildLink:
         self._new_session = new_session
         self._rng = rng
         self._session = ""
+        self._welcomed_in = 0  # the parent's term when it accepted this session
         self._connect = 0
         self._sequence = 0
         self._lanes = Lanes()
@@ -190,8 +191,12 @@ class ChildLink:
             raise BadMessage("old or repeated")
         if not self._obey(header, now):
             return
-        if isinstance(message, Welcome):
-            self._welcomed(message, now)
+        if self.state in ("reporting", "settled") and header.term != self._welcomed_in:
+            # The parent has started anew. What it knows of this session, it does not know from us: an old hello that
+            # somebody sent again may have told it that we hold less than we do.
+            self._begin_anew(now)
+        elif isinstance(message, Welcome):
+            self._welcomed(message, header, now)
         elif isinstance(message, Ack):
             self._acknowledged(message, now)
         elif isinstance(message, Assign):
@@ -219,13 +224,14 @@ class ChildLink:
 
     # -- the conversation
 
-    def _welcomed(self, message: Welcome, now: float) -> None:
+    def _welcomed(self, message: Welcome, header: Header, now: float) -> None:
         if self.state != "greeting":
             return
         if not message.accepted:
             self._turn_away(message.reason, now)
             return
         self.turned_away = ""
+        self._welcomed_in = header.term
         self.lease = message.lease
         self._beat_period = message.beat
         self.usage_period = message.usage
@@ -240,8 +246,7 @@ class ChildLink:
 
     def _acknowledged(self, message: Ack, now: float) -> None:
         if message.unknown:
-            # A new connection, because the last will names the session. Jitter keeps a fleet from coming all at once.
-            self._close(now, retry=0.5 * self._rng.random())
+            self._begin_anew(now)
             return
         sent = self._beats.get(message.beat)
         if sent is None or self.state not in ("reporting", "settled"):
@@ -326,6 +331,10 @@ class ChildLink:
     def rejoin(self, now: float) -> None:
         """Begin a new session, for example because the brokers changed."""
         self._close(now, retry=0.0)
+
+    def _begin_anew(self, now: float) -> None:
+        """A new connection, because the last will names the session. Jitter keeps a fleet from coming all at once."""
+        self._close(now, retry=0.5 * self._rng.random())
 
     def _open(self, now: float) -> None:
         self.state = "opening"

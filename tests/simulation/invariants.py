@@ -261,7 +261,9 @@ class Watch:
         for node in self.tree.nodes:
             settled = node.alive and node.node.role.link.state == "settled" and not self.tree.disturbed(node)
             for attempt in node.runtime.running:
-                if settled and self._wanted(node, attempt) is None:
+                life = node.node.engine._lives.get(attempt) if settled else None
+                retries = life is not None and life.tries > 0  # a stop that failed is tried again after a while
+                if settled and not retries and self._wanted(node, attempt) is None:
                     key = (node.name, attempt)
                     seen[key] = self._unwanted.get(key, now)
                     if now - seen[key] > ORPHAN_PATIENCE:

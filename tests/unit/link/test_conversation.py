@@ -189,6 +189,32 @@ def test_a_child_obeys_a_later_term_of_its_store_and_remembers_it() -> None:
     assert (talk.child.term, talk.child.tenure, talk.child.revision) == (4, "tenure-4", 7)
 
 
+def test_a_parent_that_started_anew_is_told_anew_before_it_tells_anything() -> None:
+    """Somebody sends it this session's hello and report again, as they were before the child had anything."""
+    talk = settled()
+    early = [(kind, payload) for direction, kind, payload in talk.sent if direction == "up"]
+    talk.parent.assign("c", {"a1": A1}, frozenset())
+    talk.steps(1.0)
+    session, held = talk.parent.peers["c"].session, talk.child._assignment.mark
+    talk.parent = talk.new_parent(term=2)
+    for kind, payload in early:
+        talk.parent.receive("c", kind, payload, 0, talk.now)
+    assert (talk.parent.peers["c"].session, talk.parent.peers["c"].state) == (session, "live"), "it believes that"
+    talk.parent.flush(talk.now)
+    assert "assign" in [effect.kind for effect in talk.parent.effects]
+    for effect in talk.parent.effects:
+        talk.child.receive(effect.kind, effect.payload, talk.now)
+    talk.parent.effects.clear()
+    assert talk.child._assignment.mark == held
+    assert not any(isinstance(event, Assigned) for event in talk.child.events)
+    hellos = talk.said("up").count("hello")
+    talk.steps(0.6)
+    assert talk.said("up").count("hello") == hellos + 1
+    hello = [opened(payload, "up", kind)[1] for _, kind, payload in talk.sent if kind == "hello"][-1]
+    assert isinstance(hello, Hello)
+    assert hello.holds == held
+
+
 def test_who_has_no_key_is_no_child() -> None:
     talk = settled()
     hello = next(payload for _, kind, payload in talk.sent if kind == "hello")

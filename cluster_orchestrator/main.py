@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import sys
@@ -37,17 +38,22 @@ def main() -> None:
     sys.exit(guarded("cluster", run))
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Start everything in order, serve, and stop it in reverse. Raises MangroveError, OSError."""
-    parser = common_arguments("cluster", port=10100, mqtt_port=10101, data="/var/lib/mangrove/cluster")
-    parser.add_argument("--root", default="", metavar="ADDRESS", help="where to join: host or host:port of the root")
+def parser() -> argparse.ArgumentParser:
+    """The program's options."""
+    options = common_arguments("cluster", port=10100, mqtt_port=10101, data="/var/lib/mangrove/cluster")
+    options.add_argument("--root", default="", metavar="ADDRESS", help="where to join: host or host:port of the root")
     # Better by the environment than as an argument, which every user of the machine can read.
-    parser.add_argument(
+    options.add_argument(
         "--token", default=os.environ.get("MANGROVE_TOKEN", ""), help="join token (or in MANGROVE_TOKEN)"
     )
-    parser.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
-    parser.add_argument("--location", default="", metavar="LAT,LON[,METRES]", help="where it stands")
-    options = parser.parse_args(arguments)
+    options.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
+    options.add_argument("--location", default="", metavar="LAT,LON[,METRES]", help="where it stands")
+    return options
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Start everything in order, serve, and stop it in reverse. Raises MangroveError, OSError."""
+    options = parser().parse_args(arguments)
     begin_logging("cluster", options)
     position = position_of(options.location)
     base = Base(options, "cluster.db")

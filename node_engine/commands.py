@@ -51,7 +51,7 @@ def join(cluster: str, token: str, name: str | None, data_dir: Path) -> None:
                 f"this node has already joined {known.reply.parent_name} as {known.reply.name}: "
                 "`mangrove node leave` first"
             )
-        reply = join_cluster(state, cluster, token, name or program.parse([]).name)
+        reply = join_cluster(state, cluster, token, name or program.parser().parse_args([]).name)
     except MangroveError as error:
         raise click.ClickException(error.message) from None
     finally:

@@ -41,28 +41,28 @@ def run_guarded(arguments: Sequence[str]) -> int:
     return 0
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     """The program's options."""
-    parser = argparse.ArgumentParser(prog="mangrove-node", description="Run a Mangrove node engine.")
-    parser.add_argument("--data-dir", type=Path, default=Path(DATA), help="where it keeps everything (%(default)s)")
-    parser.add_argument("--cluster", default="", metavar="ADDRESS", help="where to join: host or host:port")
+    options = argparse.ArgumentParser(prog="mangrove-node", description="Run a Mangrove node engine.")
+    options.add_argument("--data-dir", type=Path, default=Path(DATA), help="where it keeps everything (%(default)s)")
+    options.add_argument("--cluster", default="", metavar="ADDRESS", help="where to join: host or host:port")
     # Better by the environment than as an argument, which every user of the machine can read.
-    parser.add_argument(
+    options.add_argument(
         "--token", default=os.environ.get("MANGROVE_TOKEN", ""), help="join token (or in MANGROVE_TOKEN)"
     )
-    parser.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
-    parser.add_argument("--address", default="", help="its own address, for others (found out when left away)")
-    parser.add_argument("--runtimes", default="", help="which to use, as `docker,process` (those that are there)")
-    parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="for placement; repeatable")
-    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    parser.add_argument("--log-json", action="store_true", help="log one JSON object a line")
-    parser.add_argument("--log-file", type=Path, help="write here instead, 10 MB at most")
-    return parser.parse_args(arguments)
+    options.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
+    options.add_argument("--address", default="", help="its own address, for others (found out when left away)")
+    options.add_argument("--runtimes", default="", help="which to use, as `docker,process` (those that are there)")
+    options.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="for placement; repeatable")
+    options.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    options.add_argument("--log-json", action="store_true", help="log one JSON object a line")
+    options.add_argument("--log-file", type=Path, help="write here instead, 10 MB at most")
+    return options
 
 
 def run(arguments: Sequence[str]) -> None:
     """Join if need be, run, and end without touching what runs. Raises MangroveError, OSError."""
-    options = parse(arguments)
+    options = parser().parse_args(arguments)
     os.umask(0o077)
     set_up_logging("node", options.log_level, json_lines=options.log_json, file=options.log_file)
     with ExitStack() as ending:

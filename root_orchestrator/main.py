@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -29,19 +30,24 @@ def main() -> None:
     sys.exit(guarded("root", run))
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Start everything in order, serve, and stop it in reverse. Raises MangroveError, OSError."""
-    parser = common_arguments("root", port=10000, mqtt_port=10001, data="/var/lib/mangrove/root")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The program's options."""
+    options = common_arguments("root", port=10000, mqtt_port=10001, data="/var/lib/mangrove/root")
+    options.add_argument(
         "--allow-default-admin",
         action="store_true",
         help="let Admin log in with Oakestra's default password Admin: for trying things out only",
     )
-    parser.add_argument(
+    options.add_argument(
         "--admin-password-file", type=Path, help="what it holds is Admin's password from the first start on"
     )
-    parser.add_argument("--cors", action="append", default=[], metavar="ORIGIN", help="a web page that may call it")
-    options = parser.parse_args(arguments)
+    options.add_argument("--cors", action="append", default=[], metavar="ORIGIN", help="a web page that may call it")
+    return options
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Start everything in order, serve, and stop it in reverse. Raises MangroveError, OSError."""
+    options = parser().parse_args(arguments)
     begin_logging("root", options)
     base = Base(options, "root.db")
     with ExitStack() as ending:

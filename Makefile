@@ -12,7 +12,7 @@ NO_APT ?=
 SYSTEM_PROGRAMS := dockerd:docker.io mosquitto:mosquitto nft:nftables ip:iproute2 busybox:busybox-static
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test-deps system-packages test soak bench simulate lint clean
+.PHONY: help demo test-deps system-packages test soak bench simulate docs lint clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench: $(VENV)/.installed-dev ## measure what is claimed about speed and size
 
 simulate: $(VENV)/.installed-dev ## try to break the protocol: make simulate SEEDS=100
 	$(VENV)/bin/python -m tests.simulation --seeds $(SEEDS)
+
+docs: $(VENV)/.installed-dev ## build the documentation as a site: build/site/index.html
+	$(VENV)/bin/mkdocs build --quiet
 
 lint: $(VENV)/.installed-dev ## style, types and who may import whom
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,12 @@
+"""The pages that are made from the code, by their place in the site, each with what writes its Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from docs.reference import configuration, decisions
+
+PAGES: dict[str, Callable[[], str]] = {
+    "decisions/index.md": decisions.page,
+    "reference/configuration.md": configuration.page,
+}

@@ -15,6 +15,7 @@ from mangrove.link.messages import PROTOCOL
 from mangrove.roles.http_server import serve
 from mangrove.roles.parent import Parent
 from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded, wait_for_signal
+from mangrove.roles.streams import Streams
 from mangrove.roles.web import common_routes
 from root_orchestrator.api.app import create_app
 from root_orchestrator.auth.keys import load_or_create_key
@@ -82,10 +83,12 @@ def run(arguments: Sequence[str]) -> None:
             on_joined=base.refresh_accounts,
             on_left=lambda identity: base.refresh_accounts(),
         )
+        streams = Streams(base.clock)
         app = create_app(
             base.store,
             base.clock,
             load_or_create_key(base.data / "secrets"),
+            streams=streams,
             fleet=LiveFleet(parent, running.loop, base.clock),
             allow_default_admin=options.allow_default_admin,
             cors_origins=options.cors,
@@ -96,7 +99,7 @@ def run(arguments: Sequence[str]) -> None:
         ending.callback(running.stop)
         transport.open()
         ending.callback(transport.close)
-        server = serve(app, options.host, options.port)
+        server = serve(app, options.host, options.port, streams=streams)
         ending.callback(server.stop)
         print(f"mangrove-root {__version__} listens on {options.host}:{server.port}", flush=True)
         wait_for_signal()

@@ -17,6 +17,7 @@ from waitress.server import create_server
 from waitress.task import ErrorTask
 
 from mangrove.base.errors import Unavailable
+from mangrove.roles.streams import Streams
 from mangrove.roles.web import MAX_BODY
 
 _log = logging.getLogger(__name__)
@@ -34,22 +35,32 @@ _MAX_HEADERS = 64 * 1024
 #: after it was read: who is cut off while sending often does not see the answer.
 _MAX_READ = 8 * MAX_BODY
 
+#: Bytes of an answer in pieces that wait for a slow reader; until it has read, no further piece is asked for.
+WAITING = 1024 * 1024
+
+#: Seconds in which a reader that stopped reading, or of whom nothing is heard, must take something again.
+_STALLED = 60
+
 
 class Server:
     """A running server. port: where it really listens, also when 0 was asked for."""
 
-    def __init__(self, app: Flask, listening: socket.socket, threads: int) -> None:
+    def __init__(self, app: Flask, listening: socket.socket, threads: int, streams: Streams | None) -> None:
         self.port: int = listening.getsockname()[1]
+        self._streams = streams
+        _give_up_on_silent_readers(listening)
         # Under load waitress would log a line for every request that waits for a thread.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._server = create_server(
             app,
             sockets=[listening],
-            threads=threads,
+            threads=threads + (streams.places if streams else 0),
             connection_limit=_CONNECTIONS,
             channel_timeout=_IDLE,
             max_request_header_size=_MAX_HEADERS,
             max_request_body_size=_MAX_READ,
+            outbuf_high_watermark=WAITING,
+            channel_request_lookahead=1,  # reads on while it answers, and so sees that a reader went away
             asyncore_use_poll=True,  # select() cannot look at file descriptors above 1024
             ident=None,
         )
@@ -63,6 +74,8 @@ class Server:
             return
         deadline = monotonic() + timeout
         server = self._server
+        if self._streams:
+            self._streams.stop()
         server.trigger.pull_trigger(lambda: _stop_accepting(server))
         server.task_dispatcher.shutdown(timeout=timeout)
         while any(channel.total_outbufs_len for channel in list(server.active_channels.values())):
@@ -81,8 +94,8 @@ class Server:
             _log.critical("the HTTP server broke down", exc_info=True)
 
 
-def serve(app: Flask, host: str, port: int, *, threads: int = 8) -> Server:
-    """Serve `app` on `host` and `port` (0: any that is free) by `threads` threads.
+def serve(app: Flask, host: str, port: int, *, threads: int = 8, streams: Streams | None = None) -> Server:
+    """Serve `app` on `host` and `port` (0: any that is free) by `threads` threads, and one for each place in `streams`.
 
     Raises Unavailable when the port is taken or the address is not this machine's.
     """
@@ -100,7 +113,15 @@ def serve(app: Flask, host: str, port: int, *, threads: int = 8) -> Server:
         if error.errno == errno.EADDRINUSE:
             raise Unavailable(f"port {port} is in use: choose another with --port") from None
         raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    return Server(app, listening, threads)
+    return Server(app, listening, threads, streams)
+
+
+def _give_up_on_silent_readers(listening: socket.socket) -> None:
+    """Let the kernel break connections whose other end is gone without a word, or reads no more; those that are
+    accepted inherit it."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _STALLED // 2)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED * 1000)
 
 
 def _stop_accepting(server: Any) -> None:

@@ -12,6 +12,7 @@ from flask.json.provider import JSONProvider
 
 from mangrove.base.clock import Clock
 from mangrove.model.documents import Identity
+from mangrove.roles.streams import Streams
 from mangrove.roles.web import install_error_handlers
 from mangrove.store.interface import Store
 from root_orchestrator.api.catalog import Catalog
@@ -46,6 +47,7 @@ def create_app(
     key: rsa.RSAPrivateKey,
     *,
     fleet: Fleet | None = None,
+    streams: Streams | None = None,
     allow_default_admin: bool = False,
     cors_origins: Collection[str] = (),
     open_blueprints: Sequence[Blueprint] = (),
@@ -54,9 +56,10 @@ def create_app(
 ) -> Flask:
     """The API on `store`.
 
-    key: signs access tokens. fleet: what is known of the children beyond the store. allow_default_admin: whether
-    Oakestra's default password is accepted. cors_origins: of web pages that may call it. open_blueprints: routes to add
-    that need no access token (health, version, joining). on_revoked: called when a cluster may no longer speak.
+    key: signs access tokens. fleet: what is known of the children beyond the store. streams: places for answers that
+    last. allow_default_admin: whether Oakestra's default password is accepted. cors_origins: of web pages that may call
+    it. open_blueprints: routes to add that need no access token (health, version, joining). on_revoked: called when a
+    cluster may no longer speak.
     """
     app = Flask("root_orchestrator", static_folder=None)
     app.json = _Json(app)

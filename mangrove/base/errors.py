@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class MangroveError(Exception):
-    """Base of all errors that carry a message for a person."""
+    """Base of all errors that carry a message for a person.
+
+    request_id: by which a parent's log names the request that met it; empty when there was none.
+    """
+
+    request_id = ""
 
     @property
     def message(self) -> str:

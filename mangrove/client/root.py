@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -18,6 +20,10 @@ DEFAULT_PORT = 10000
 
 #: As an instance number: all of them.
 ALL_INSTANCES = -1
+
+#: How often a request is sent again whose answer was lost, or that was asked to come later: a root that restarts is
+#: there again after some seconds; who wants to wait longer waits by `wait_until`.
+REPEATS = 2
 
 _Answer = TypeVar("_Answer")
 
@@ -36,8 +42,8 @@ class Session(msgspec.Struct, frozen=True):
 class RootClient:
     """Talks to the root at `address`; may be used from several threads.
 
-    session: of an earlier login. on_session: told each new session, so that it can be kept. All methods raise what
-    HttpClient.request raises; Unauthorized also when there was no login or it has expired.
+    repeats: as of HttpClient. session: of an earlier login. on_session: told each new session, so that it can be kept.
+    All methods raise what HttpClient.request raises; Unauthorized also when there was no login or it has expired.
     """
 
     def __init__(
@@ -46,10 +52,11 @@ class RootClient:
         *,
         timeout: float = TIMEOUT,
         ca_file: str | None = None,
+        repeats: int = REPEATS,
         session: Session | None = None,
         on_session: Callable[[Session], None] = lambda session: None,
     ) -> None:
-        self._http = HttpClient(parse_address(address, DEFAULT_PORT), timeout=timeout, ca_file=ca_file)
+        self._http = HttpClient(parse_address(address, DEFAULT_PORT), timeout=timeout, ca_file=ca_file, repeats=repeats)
         self._session = session
         self._on_session = on_session
         self._renewing = Lock()
@@ -139,13 +146,27 @@ class RootClient:
 
     # The login behind it
 
-    def _ask(self, method: str, path: str, body: Any = None, *, form: type[_Answer]) -> _Answer:
+    def lines(self, path: str, *, accept: str, headers: Mapping[str, str] | None = None) -> Iterator[bytes]:
+        """The lines of an answer that lasts, as `HttpClient.lines` gives them."""
         session = self._known()
+        lines = self._http.lines(path, bearer=session.token, accept=accept, headers=headers)
         try:
-            return self._http.request(method, path, body, bearer=session.token, form=form)
+            first = next(lines, None)
+        except Unauthorized:
+            lines = self._http.lines(path, bearer=self._renewed(session).token, accept=accept, headers=headers)
+            first = next(lines, None)
+        with closing(lines):
+            if first is not None:
+                yield first
+                yield from lines
+
+    def _ask(self, method: str, path: str, body: Any = None, *, form: type[_Answer]) -> _Answer:
+        session, key = self._known(), uuid.uuid4().hex
+        try:
+            return self._http.request(method, path, body, bearer=session.token, key=key, form=form)
         except Unauthorized:
             renewed = self._renewed(session)
-        return self._http.request(method, path, body, bearer=renewed.token, form=form)
+        return self._http.request(method, path, body, bearer=renewed.token, key=key, form=form)
 
     def _known(self) -> Session:
         if self._session is None:

@@ -74,7 +74,7 @@ class Root:
     sessions: list[Session] = field(default_factory=list)
 
     def client(self, session: Session | None = None) -> RootClient:
-        return RootClient(self.address, session=session, on_session=self.sessions.append)
+        return RootClient(self.address, repeats=0, session=session, on_session=self.sessions.append)
 
     def admin(self) -> RootClient:
         client = self.client()

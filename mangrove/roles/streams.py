@@ -85,7 +85,7 @@ class Streams:
             source.close()
 
         gone: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
-        answer = _Lasting(self._pieces(source, gone, beat), mimetype=mimetype)
+        answer = _Lasting(self._pieces(source, gone, beat, self._clock.now()), mimetype=mimetype)
         answer.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise keep pieces back until it has many
         answer.call_on_close(end)
         return answer
@@ -100,8 +100,7 @@ class Streams:
         with self._lock:
             return self._taken.total()
 
-    def _pieces(self, source: Source, gone: Callable[[], bool], beat: bytes) -> Iterator[bytes]:
-        spoke = self._clock.now()
+    def _pieces(self, source: Source, gone: Callable[[], bool], beat: bytes, spoke: float) -> Iterator[bytes]:
         while not self._stopping.is_set() and not gone():
             piece = source.next(_LOOK)
             if piece is None:

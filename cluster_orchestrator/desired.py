@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 
+from mangrove.base.log import about
 from mangrove.model import documents
 from mangrove.model.attempt import Attempt
 from mangrove.model.documents import Slot
 from mangrove.model.specification import Specification
 from mangrove.roles.child import Held
 from mangrove.store.interface import Operation, Put, Store
+
+log = logging.getLogger(__name__)
 
 #: In the collection of what there is only one of: whose assignment the slots are.
 _ASSIGNMENT = "assignment"
@@ -30,7 +35,7 @@ class SlotMemory:
         for entry in self._store.load(documents.SLOTS):
             slot = msgspec.convert(entry.document, Slot)
             if slot.desired == "run":
-                self._known[slot.id] = Attempt(slot.id, slot.service, slot.number, slot.epoch, slot.specification)
+                self._known[slot.id] = _attempt(slot)
         needed = sorted({attempt.specification for attempt in self._known.values()})
         found = self._store.get_many(documents.SPECIFICATIONS, needed)
         specifications = {digest: msgspec.convert(one.document, Specification) for digest, one in found.items()}
@@ -54,16 +59,28 @@ class SlotMemory:
         for digest, specification in held.specifications.items():
             if digest not in self._specifications:
                 operations.append(Put(documents.SPECIFICATIONS, digest, msgspec.to_builtins(specification)))
+        changed: list[tuple[Attempt, str]] = []
         for id, attempt in held.attempts.items():
             if self._known.get(id) != attempt:
                 operations.append(_put(attempt, "run"))
+                changed.append((attempt, "is wanted"))
         gone = self._known.keys() - held.attempts.keys()
         operations += [_put(self._known[id], "stop") for id in sorted(gone)]
+        changed += [(self._known[id], "is no longer wanted") for id in sorted(gone)]
         self._store.apply(operations)
+        for attempt, what in changed:
+            with about(attempt.request):
+                log.info("%s.%d %s by the root, as %s", attempt.service, attempt.number, what, attempt.id)
         self._known = dict(held.attempts)
         self._specifications |= held.specifications.keys()
 
 
+def _attempt(slot: Slot) -> Attempt:
+    return Attempt(slot.id, slot.service, slot.number, slot.epoch, slot.specification, slot.request)
+
+
 def _put(attempt: Attempt, desired: str) -> Put:
-    slot = Slot(attempt.id, attempt.service, attempt.number, attempt.specification, "run", attempt.epoch)
+    slot = Slot(
+        attempt.id, attempt.service, attempt.number, attempt.specification, "run", attempt.epoch, attempt.request
+    )
     return Put(documents.SLOTS, slot.id, {**msgspec.to_builtins(slot), "desired": desired})

@@ -29,6 +29,7 @@ from mangrove.model.child import Position
 from mangrove.model.documents import META
 from mangrove.roles.http_server import serve
 from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded, wait_for_signal
+from mangrove.roles.requests import install_requests
 from mangrove.roles.web import common_routes, install_error_handlers
 from mangrove.store.interface import Put, Store
 
@@ -81,6 +82,7 @@ def run(arguments: Sequence[str]) -> None:
         running = Running(base, cluster, cluster.parent, "cluster")
         deliver_up, deliver_down = running.deliver(cluster.handle_up), running.deliver(cluster.handle_down)
         app = Flask("cluster_orchestrator", static_folder=None)
+        install_requests(app)
         install_error_handlers(app)
         app.register_blueprint(
             common_routes(

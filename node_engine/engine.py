@@ -14,6 +14,7 @@ from dataclasses import replace
 import msgspec
 
 from mangrove.base.clock import Clock
+from mangrove.base.log import about
 from mangrove.model.attempt import Attempt, Status
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import Resources
@@ -99,7 +100,8 @@ class Engine:
         self._reports.forget(operation.attempt)
         life = self._lives[operation.attempt]
         if isinstance(result, RuntimeFault):
-            log.warning("%s of %s failed: %s", operation.kind, operation.attempt, result.message)
+            with about(operation.request):
+                log.warning("%s of %s failed: %s", operation.kind, operation.attempt, result.message)
             self._keep(child.faulted(life, operation.kind, result.message, result.permanent, moment))
             self.poke(operation.runtime, now)
         elif operation.kind == "remove":
@@ -294,10 +296,14 @@ class Engine:
         if before is None or before.record != life.record:
             self._unsaved = True
             self._reports.touch((id,))
+            if before is None or before.record.phase is not life.record.phase:
+                _log_phase(life.record)
 
     def _drop(self, life: Life, moment: Moment) -> None:
         id = life.record.attempt.id
         del self._lives[id]
+        with about(life.record.attempt.request):
+            log.info("nothing is left of %s", id)
         self._reports.forget(id)
         self._unsaved = True
         self._reports.touch((id,))
@@ -328,7 +334,8 @@ class Engine:
 
     def _operation(self, kind: Kind, runtime: str, attempt: str = "", workload: Workload | None = None) -> Operation:
         self._number += 1
-        return Operation(kind, runtime, self._number, attempt, workload)
+        request = self._lives[attempt].record.attempt.request if attempt else ""
+        return Operation(kind, runtime, self._number, attempt, workload, request)
 
     def _status(self, life: Life) -> Status:
         record = life.record
@@ -356,6 +363,12 @@ class Engine:
         if self._trouble and id not in self._on_disk:
             return self._trouble
         return self._reports.noted(id) or life.record.reason
+
+
+def _log_phase(record: Record) -> None:
+    with about(record.attempt.request):
+        reason = f": {record.reason}" if record.reason else ""
+        log.info("%s %s is %s%s", record.specification.name, record.attempt.id, record.phase, reason)
 
 
 def _sight(instance: Instance | None) -> Sight:

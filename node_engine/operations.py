@@ -21,13 +21,17 @@ STOP_GRACE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Something to ask a runtime for. number: rises with each. workload: for prepare, attach and start."""
+    """Something to ask a runtime for. number: rises with each. workload: for prepare, attach and start.
+
+    request: id of the user's request that it follows from, for the logs.
+    """
 
     kind: Kind
     runtime: str
     number: int
     attempt: str = ""
     workload: Workload | None = None
+    request: str = ""
 
 
 #: How an operation ended: `start` gives an Instance, `list` all of them, the others None.

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from mangrove.base.clock import SystemClock
+from mangrove.base.log import about
 from node_engine.operations import STOP_GRACE, Operation, Result
 from node_engine.runtimes.interface import Runtime, RuntimeFault
 
@@ -60,6 +61,10 @@ class Workers:
             thread.join(max(0.0, deadline - clock.now()))
 
     def _run(self, operation: Operation) -> None:
+        with about(operation.request):
+            self._finish(operation)
+
+    def _finish(self, operation: Operation) -> None:
         result: Result
         try:
             result = self._carry_out(operation)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mangrove.base.clock import Clock
 from mangrove.base.errors import Unavailable
+from mangrove.base.log import carrying
 from mangrove.link.messages import Reply
 from mangrove.model.attempt import Usage
 from mangrove.roles.loop import Loop
@@ -32,7 +33,7 @@ class LiveFleet:
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         answer: queue.SimpleQueue[Reply] = queue.SimpleQueue()
-        if not self._loop.post(lambda: self._parent.call(child, method, params, timeout, answer.put)):
+        if not self._loop.post(carrying(lambda: self._parent.call(child, method, params, timeout, answer.put))):
             raise Unavailable("the root is busy; try again later")
         try:
             reply = answer.get(timeout=timeout + 1.0)

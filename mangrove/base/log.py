@@ -1,4 +1,7 @@
-"""Logging: one line a record, to standard error or a bounded file, machine-readable when asked for."""
+"""Logging: one line a record, to standard error or a bounded file, machine-readable when asked for.
+
+What follows from a request carries its id, at all levels of the tree: `about` says so for what is logged meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,50 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from io import TextIOWrapper
 from pathlib import Path
 
 #: Bytes of a log file; beside it the one before is kept. Some 50,000 lines: weeks of a program that is well.
 _FILE_SIZE = 5_000_000
+
+_request: ContextVar[str] = ContextVar("request", default="")
+#: Ids of requests that others may give: those of proxies and tracing tools are among these (a UUID has 36 characters).
+_REQUEST_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
+
+
+def request_id() -> str:
+    """Id of the request that this thread works for just now; empty when it works for none."""
+    return _request.get()
+
+
+def is_request_id(text: str) -> bool:
+    """Whether `text` may be the id of a request."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
+@contextlib.contextmanager
+def about(request: str) -> Iterator[None]:
+    """Let all that this thread logs meanwhile carry the id of a request; an empty one is none."""
+    token = _request.set(request)
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
+def carrying(call: Callable[[], None]) -> Callable[[], None]:
+    """`call`, about the request of now whenever and in whatever thread it is made."""
+    request = request_id()
+
+    def later() -> None:
+        with about(request):
+            call()
+
+    return later if request else call
 
 
 class _File(logging.FileHandler):
@@ -32,17 +73,43 @@ class _File(logging.FileHandler):
         return stream
 
 
+class _TextFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.request = f"[{request_id()}] " if request_id() else ""
+        return super().formatMessage(record)
+
+
 class _JsonFormatter(logging.Formatter):
+    """A record's `fields`, where it has them (`extra={"fields": …}`), stand beside what every line has."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
+            "program": self._program,
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if request_id():
+            line["request"] = request_id()
+        line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
+
+def text_formatter(program: str) -> logging.Formatter:
+    """A line for people."""
+    return _TextFormatter(f"%(asctime)s %(levelname)s {program} %(name)s: %(request)s%(message)s", "%Y-%m-%dT%H:%M:%S")
+
+
+def json_formatter(program: str) -> logging.Formatter:
+    """A line for programs."""
+    return _JsonFormatter(program)
 
 
 def set_up_logging(program: str, level: str = "INFO", *, json_lines: bool = False, file: Path | None = None) -> None:
@@ -52,10 +119,5 @@ def set_up_logging(program: str, level: str = "INFO", *, json_lines: bool = Fals
     Raises OSError when the file cannot be written.
     """
     handler = logging.StreamHandler(sys.stderr) if file is None else _File(file)
-    if json_lines:
-        handler.setFormatter(_JsonFormatter())
-    else:
-        handler.setFormatter(
-            logging.Formatter(f"%(asctime)s %(levelname)s {program} %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-        )
+    handler.setFormatter(json_formatter(program) if json_lines else text_formatter(program))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

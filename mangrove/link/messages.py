@@ -132,13 +132,14 @@ class Assign(msgspec.Struct, frozen=True):
     revision: int
 
 
-class Call(msgspec.Struct, frozen=True):
-    """A question to the child. timeout: seconds in which an answer is of use."""
+class Call(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A question to the child. timeout: seconds in which an answer is of use. request: id of the asker's, for logs."""
 
     id: str
     method: str
     params: dict[str, Any]
     timeout: float
+    request: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,7 +11,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One entry of an assignment: what a parent wants a child to run.
 
     id: of this attempt; service, number: the slot as the user knows it; epoch: raised each time the slot is given
-    away; specification: digest of what to run.
+    away; specification: digest of what to run. request: id of the user's request that it follows from, for the logs.
     """
 
     id: str
@@ -19,6 +19,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int
     epoch: int
     specification: str
+    request: str = ""
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -56,6 +56,7 @@ class Slot(msgspec.Struct, frozen=True):
     """An instance that is wanted (`run`) or no longer wanted (`stop`); a slot once stopped never runs again.
 
     id: `service.number` at the root, the root's attempt id at a cluster. epoch: of the parent's attempt (cluster only).
+    request: id of the request that wrote it last, for the logs.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Slot(msgspec.Struct, frozen=True):
     specification: str
     desired: Literal["run", "stop"] = "run"
     epoch: int = 0
+    request: str = ""
 
 
 class Given(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from mangrove.base.clock import Clock
+from mangrove.base.log import about
 from mangrove.link import child_events as link
 from mangrove.link.child import ChildIdentity, ChildLink
 from mangrove.link.messages import ASSIGNMENT, Call, Reply
@@ -137,7 +138,9 @@ class ChildRole:
             elif isinstance(event, link.TurnedAway):
                 log.error("the parent refuses this child: %s", event.reason)
             elif isinstance(event, link.Asked):
-                reply = self._answer(event.call)
+                with about(event.call.request):
+                    log.info("the parent asks: %s", event.call.method[:40])
+                    reply = self._answer(event.call)
                 if reply is not None:
                     self.link.reply(reply)
             else:

@@ -5,6 +5,7 @@ The one writer of `children`, `observed` and `nodes`.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from mangrove.base.clock import Clock
+from mangrove.base.log import about
 from mangrove.link import parent_events as link
 from mangrove.link.messages import NODES, Hello
 from mangrove.link.parent import ParentLink
@@ -25,13 +27,16 @@ from mangrove.roles.ledger import Ledger
 from mangrove.roles.terms import Terms
 from mangrove.store.interface import Delete, Put, Store
 
+log = logging.getLogger(__name__)
+
 
 class Children:
     """The children of one parent.
 
     key_of: the link key of a child with this identity. on_attempt: called when a child has news of an attempt; answers
-    whether the attempt is that child's. on_child: called when a child fell silent, was heard again, or was revoked.
-    on_confirmed: called when it has applied a newer assignment. usage_kept: figures kept of each attempt and child.
+    whether the attempt is that child's. request_of: the request that an attempt follows from. on_child: called when a
+    child fell silent, was heard again, or was revoked. on_confirmed: called when it has applied a newer assignment.
+    usage_kept: figures kept of each attempt and child.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Children:
         *,
         key_of: Callable[[Identity], bytes],
         on_attempt: Callable[[str, str], bool],
+        request_of: Callable[[str], str],
         on_child: Callable[[str], None],
         on_confirmed: Callable[[str], None],
         usage_kept: int,
@@ -59,6 +65,7 @@ class Children:
         self._clock = clock
         self._key_of = key_of
         self._on_attempt = on_attempt
+        self._request_of = request_of
         self._on_child = on_child
         self._on_confirmed = on_confirmed
         self._usage_kept = usage_kept
@@ -203,7 +210,11 @@ class Children:
         for attempt in sorted(event.applied.changed & statuses.keys()):  # what has gone since comes with its own event
             if not self._on_attempt(attempt, event.child):
                 continue  # another child's; or of an earlier time: not in its assignment, hence being stopped there
-            seen = Observed(attempt, event.child, statuses[attempt], wall)
+            seen, before = Observed(attempt, event.child, statuses[attempt], wall), self.observed.get(attempt)
+            if before is None or before.status.phase != seen.status.phase:
+                with about(self._request_of(attempt)):
+                    said = f": {seen.status.reason}" if seen.status.reason else ""
+                    log.info("attempt %s of %s is %s%s", attempt, self.name(event.child), seen.status.phase, said)
             self.observed[attempt] = seen
             self._ledger.write(Put(documents.OBSERVED, attempt, msgspec.to_builtins(seen)))
         for attempt in sorted(gone):

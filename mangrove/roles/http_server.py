@@ -17,6 +17,8 @@ from waitress.server import create_server
 from waitress.task import ErrorTask
 
 from mangrove.base.errors import Unavailable
+from mangrove.base.ids import new_id
+from mangrove.roles.requests import HEADER
 from mangrove.roles.streams import Streams
 from mangrove.roles.web import MAX_BODY
 
@@ -156,4 +158,5 @@ class _JsonError:
     def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
         error = self._error
         body = json.dumps({"message": f"{error.reason}: {error.body}"}).encode()
-        return f"{error.code} {error.reason}", [("Content-Type", "application/json")], body
+        headers = [("Content-Type", "application/json"), (HEADER, new_id())]
+        return f"{error.code} {error.reason}", headers, body

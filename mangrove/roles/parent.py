@@ -15,6 +15,7 @@ import msgspec
 from mangrove.base.clock import Clock
 from mangrove.base.errors import Conflict
 from mangrove.base.ids import NewId
+from mangrove.base.log import request_id
 from mangrove.link.messages import Call, Reply
 from mangrove.link.parent import ParentLink, Settings
 from mangrove.link.transports.interface import Connected, Disconnected, ParentTransport, TransportEvent
@@ -89,6 +90,7 @@ class Parent:
             clock,
             key_of=key_of,
             on_attempt=self._slots.attempt_changed,
+            request_of=self._slots.request_of,
             on_child=self._slots.child_changed,
             on_confirmed=self._slots.child_confirmed,
             usage_kept=usage_kept,
@@ -150,7 +152,7 @@ class Parent:
         self, child: str, method: str, params: dict[str, object], timeout: float, on_reply: Callable[[Reply], None]
     ) -> None:
         """Ask a child; `on_reply` is called from `handle` or `work`."""
-        self.link.call(child, Call(self._new_id(), method, params, timeout), on_reply, self.clock.now())
+        self.link.call(child, Call(self._new_id(), method, params, timeout, request_id()), on_reply, self.clock.now())
         self._send()
 
     # -- what is known

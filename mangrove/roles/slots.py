@@ -6,11 +6,13 @@ The one writer of `placements`.
 from __future__ import annotations
 
 import heapq
+import logging
 
 import msgspec
 
 from mangrove.base.clock import Clock
 from mangrove.base.ids import NewId
+from mangrove.base.log import about
 from mangrove.model import documents
 from mangrove.model.attempt import Attempt
 from mangrove.model.documents import Given, Placement, Slot
@@ -21,6 +23,8 @@ from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
 from mangrove.roles.view import FleetView
 from mangrove.store.interface import Delete, Put, Store
+
+log = logging.getLogger(__name__)
 
 #: child → (attempts to give it, attempts to take away)
 Moves = dict[str, tuple[dict[str, Attempt], set[str]]]
@@ -100,6 +104,11 @@ class Slots:
         """The slot that an attempt was made for, or None when it is of an earlier time."""
         return self._slot_of.get(attempt)
 
+    def request_of(self, attempt: str) -> str:
+        """Id of the request that an attempt follows from; empty when that is not known."""
+        slot = self.wanted.get(self._slot_of.get(attempt, ""))
+        return slot.request if slot is not None else ""
+
     # -- deciding
 
     def decide(self, view: FleetView, *, may_refuse: bool) -> None:
@@ -110,7 +119,9 @@ class Slots:
         self._fleet_seen, self._could_refuse = self._fleet.changed, may_refuse
         view.forget_misfits()
         for id in sorted(self._dirty):
-            self._decide(id, view, may_refuse)
+            slot = self.wanted.get(id)
+            with about(slot.request if slot is not None else ""):
+                self._decide(id, view, may_refuse)
             self._dirty.discard(id)  # only now, so that what fails for want of the store is done later
 
     def _decide(self, id: str, view: FleetView, may_refuse: bool) -> None:
@@ -129,6 +140,9 @@ class Slots:
             self._drop(id, slot)
             return
         if decision.placement != before:
+            given = decision.placement.current
+            if given is not None and (before is None or before.current != given):
+                log.info("%s is attempt %s of %s", id, given.attempt, view.name(given.child))
             self._place(id, decision.placement)
             self._ledger.write(Put(documents.PLACEMENTS, id, msgspec.to_builtins(decision.placement)))
         current = decision.placement.current
@@ -174,7 +188,7 @@ class Slots:
             take.add(before.attempt)
         slot = self.wanted.get(id)
         if now is not None and slot is not None:
-            attempt = Attempt(now.attempt, slot.service, slot.number, now.epoch, now.specification)
+            attempt = Attempt(now.attempt, slot.service, slot.number, now.epoch, now.specification, slot.request)
             self._moves.setdefault(now.child, ({}, set()))[0][now.attempt] = attempt
 
     def _drop(self, id: str, slot: Slot | None) -> None:

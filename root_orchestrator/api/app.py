@@ -12,6 +12,7 @@ from flask.json.provider import JSONProvider
 
 from mangrove.base.clock import Clock
 from mangrove.model.documents import Identity
+from mangrove.roles.requests import OnAnswered, install_requests
 from mangrove.roles.streams import Streams
 from mangrove.roles.web import install_error_handlers
 from mangrove.store.interface import Store
@@ -53,13 +54,14 @@ def create_app(
     open_blueprints: Sequence[Blueprint] = (),
     passwords: Passwords | None = None,
     on_revoked: Callable[[Identity], None] = lambda identity: None,
+    on_answered: OnAnswered = lambda method, route, status, seconds: None,
 ) -> Flask:
     """The API on `store`.
 
     key: signs access tokens. fleet: what is known of the children beyond the store. streams: places for answers that
     last. allow_default_admin: whether Oakestra's default password is accepted. cors_origins: of web pages that may call
     it. open_blueprints: routes to add that need no access token (health, version, joining). on_revoked: called when a
-    cluster may no longer speak.
+    cluster may no longer speak. on_answered: see install_requests.
     """
     app = Flask("root_orchestrator", static_folder=None)
     app.json = _Json(app)
@@ -70,6 +72,7 @@ def create_app(
     credentials, accounts = Credentials(users, passwords or Passwords(), clock), Accounts(store, clock)
     desired, views = Desired(store, catalog), Views(store, catalog, live, clock)
 
+    install_requests(app, on_answered)
     install_error_handlers(app)
     install_guard(app, signer, users, open_blueprints={blueprint.name for blueprint in open_blueprints})
     install_cors(app, cors_origins)

@@ -5,12 +5,14 @@ A write that met somebody else's is read and tried again. What runs follows late
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from mangrove.base.errors import Conflict, NotFound, Unauthorized
 from mangrove.base.ids import NewId, new_id
+from mangrove.base.log import request_id
 from mangrove.model.documents import (
     APPLICATIONS,
     SERVICES,
@@ -27,6 +29,8 @@ from root_orchestrator.api.catalog import Catalog, Found
 from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
 from root_orchestrator.auth.users import Caller
 from root_orchestrator.writer import Writer
+
+log = logging.getLogger(__name__)
 
 #: Stands for all instances of a service, as Oakestra's clients write it.
 ALL_INSTANCES = -1
@@ -171,13 +175,14 @@ class Desired(Writer):
         found = self._catalog.service(caller, service)
         number = found.value.next_number
         counted = msgspec.structs.replace(found.value, next_number=number + 1)
-        slot = Slot(f"{service}.{number}", service, number, found.value.specification)
+        slot = Slot(f"{service}.{number}", service, number, found.value.specification, request=request_id())
         self._store.apply(
             [
                 Put(SERVICES, service, msgspec.to_builtins(counted), found.revision),
                 Put(SLOTS, slot.id, msgspec.to_builtins(slot), ABSENT),
             ]
         )
+        log.info("%s is wanted, and written", slot.id)
         return number
 
     def _remove_instances(self, caller: Caller, service: str, number: int) -> None:
@@ -189,6 +194,7 @@ class Desired(Writer):
                 raise NotFound(f"service {service} has no instance {number}; GET /api/service/{service} lists them")
         if slots:
             self._store.apply(_stopped(slots))
+            log.info("%d instances of %s are no longer wanted, and that is written", len(slots), service)
 
     def _removal(self, services: Sequence[Found[Service]]) -> list[Operation]:
         slots = self._catalog.wanted_slots([service.value.id for service in services])
@@ -223,7 +229,7 @@ def _stopped(slots: Iterable[Found[Slot]]) -> list[Operation]:
         Put(
             SLOTS,
             slot.value.id,
-            msgspec.to_builtins(msgspec.structs.replace(slot.value, desired="stop")),
+            msgspec.to_builtins(msgspec.structs.replace(slot.value, desired="stop", request=request_id())),
             slot.revision,
         )
         for slot in slots

@@ -46,6 +46,7 @@ def install_guard(app: Flask, signer: TokenSigner, users: Users, *, open_bluepri
         if hasattr(view, _OPEN) or request.blueprint in open_blueprints:
             return
         g.caller = _identify("refresh" if hasattr(view, _REFRESH) else "access", signer, users)
+        request.environ["REMOTE_USER"] = g.caller.name  # for the log
         if hasattr(view, _ADMIN) and not g.caller.is_admin:
             raise Forbidden("You have not enough permissions! This needs the role Admin")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, jsonify, request
+from flask import request
 
 from mangrove.base.clock import Clock
 from mangrove.base.errors import Unauthorized
@@ -21,8 +21,12 @@ from mangrove.identity import tokens
 from mangrove.identity.join import revoke_child
 from mangrove.identity.secret import MasterSecret
 from mangrove.model.child import NodeView
-from mangrove.roles.web import read_body
+from mangrove.roles.routes import OPEN, Access, Route
+from mangrove.roles.web import Message
 from mangrove.store.interface import Store
+
+#: What only whoever works on the cluster's machine may do.
+OPERATOR = Access("operator", "who has the operator's token of this cluster")
 
 
 class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,48 +57,50 @@ def keep_operator_token(data: Path, secret: MasterSecret) -> str:
     return token
 
 
-def routes(
-    store: Store,
-    clock: Clock,
-    operator: str,
-    *,
-    cluster_id: str,
-    nodes: Callable[[], list[NodeView]],
-    on_revoked: Callable[[], None],
-) -> Blueprint:
-    """Node tokens and a list of nodes for the operator, and the status that Oakestra's `oak` looks for."""
-    local = Blueprint("local", __name__)
+def guard(operator: str) -> Callable[[Route], None]:
+    """Lets through who has the operator's token, and anybody to what is open."""
 
-    def check() -> None:
+    def check(route: Route) -> None:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer" or not hmac.compare_digest(given.encode(), operator.encode()):
+        known = scheme == "Bearer" and hmac.compare_digest(given.encode(), operator.encode())
+        if route.access is not OPEN and not known:
             raise Unauthorized(
                 "this needs the operator's token of this cluster: run the command on its machine, as its user"
             )
 
-    @local.get("/api/cluster/status")
-    def status() -> Response:
-        return jsonify({"cluster_id": cluster_id, "status": "ok"})
+    return check
 
-    @local.post("/api/v1/node-tokens")
-    def make_token() -> Response:
-        check()
-        return jsonify(issue_node_token(store, clock, read_body(TokenRequest)))
 
-    @local.delete("/api/v1/node-tokens/<id>")
-    def revoke_token(id: str) -> Response:
-        check()
-        tokens.revoke(store, id)
-        return jsonify({"message": "revoked"})
+def routes(
+    store: Store,
+    clock: Clock,
+    *,
+    cluster_id: str,
+    nodes: Callable[[], list[NodeView]],
+    on_revoked: Callable[[], None],
+) -> list[Route]:
+    """Node tokens and a list of nodes for the operator, and the status that Oakestra's `oak` looks for."""
 
-    @local.delete("/api/v1/nodes/<id>")
-    def remove(id: str) -> Response:
-        check()
-        return jsonify(remove_node(store, id, on_revoked))
+    def status() -> dict[str, str]:
+        return {"cluster_id": cluster_id, "status": "ok"}
 
-    @local.get("/api/v1/nodes")
-    def list_nodes() -> Response:
-        check()
-        return Response(msgspec.json.encode(nodes()), mimetype="application/json")
+    def make_token(body: TokenRequest) -> dict[str, Any]:
+        return issue_node_token(store, clock, body)
 
-    return local
+    def revoke_token(token: str) -> Message:
+        tokens.revoke(store, token)
+        return {"message": "revoked"}
+
+    def remove(node: str) -> dict[str, Any]:
+        return remove_node(store, node, on_revoked)
+
+    def list_nodes() -> list[NodeView]:
+        return nodes()
+
+    return [
+        Route("GET", "/api/cluster/status", status, OPEN, "Which cluster this is, as `oak` looks for it"),
+        Route("POST", "/api/v1/node-tokens", make_token, OPERATOR, "Make a join token for nodes"),
+        Route("DELETE", "/api/v1/node-tokens/<token>", revoke_token, OPERATOR, "Revoke a join token"),
+        Route("GET", "/api/v1/nodes", list_nodes, OPERATOR, "List the nodes"),
+        Route("DELETE", "/api/v1/nodes/<node>", remove, OPERATOR, "Remove a node for good", (409,)),
+    ]

@@ -30,6 +30,7 @@ from mangrove.model.documents import META
 from mangrove.roles.http_server import serve
 from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded, wait_for_signal
 from mangrove.roles.requests import install_requests
+from mangrove.roles.routes import register
 from mangrove.roles.web import common_routes, install_error_handlers
 from mangrove.store.interface import Put, Store
 
@@ -84,28 +85,20 @@ def run(arguments: Sequence[str]) -> None:
         app = Flask("cluster_orchestrator", static_folder=None)
         install_requests(app)
         install_error_handlers(app)
-        app.register_blueprint(
-            common_routes(
-                base.store,
-                base.clock,
-                base.secret,
-                Welcoming(joined.name, "node", (PROTOCOL,), base.broker_urls, options.lease),
-                reasons_not_ready=running.reasons_not_ready,
-                on_joined=base.refresh_accounts,
-                on_left=lambda identity: base.refresh_accounts(),
-            )
+        common = common_routes(
+            base.store,
+            base.clock,
+            base.secret,
+            Welcoming(joined.name, "node", (PROTOCOL,), base.broker_urls, options.lease),
+            reasons_not_ready=running.reasons_not_ready,
+            on_joined=base.refresh_accounts,
+            on_left=lambda identity: base.refresh_accounts(),
+        )
+        own = local.routes(
+            base.store, base.clock, cluster_id=joined.child, nodes=cluster.nodes, on_revoked=base.refresh_accounts
         )
         operator = local.keep_operator_token(base.data, base.secret)
-        app.register_blueprint(
-            local.routes(
-                base.store,
-                base.clock,
-                operator,
-                cluster_id=joined.child,
-                nodes=cluster.nodes,
-                on_revoked=base.refresh_accounts,
-            )
-        )
+        register(app, [*common, *own], local.guard(operator))
         running.start()
         ending.callback(running.stop)
         ending.callback(up.close)

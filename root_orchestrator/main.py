@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> None:
         running = Running(base, parent, parent, "controller")
         deliver = running.deliver(parent.handle)
         welcoming = Welcoming("root", "cluster", (PROTOCOL,), base.broker_urls, options.lease)
-        routes = common_routes(
+        common = common_routes(
             base.store,
             base.clock,
             base.secret,
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str]) -> None:
             fleet=LiveFleet(parent, running.loop, base.clock),
             allow_default_admin=options.allow_default_admin,
             cors_origins=options.cors,
-            open_blueprints=[routes],
+            more_routes=common,
             on_revoked=lambda identity: base.refresh_accounts(),
         )
         running.start()

@@ -30,13 +30,13 @@ _WORDS = {
 }
 
 
-def fit(raw: object, form: type[_T]) -> _T:
-    """`raw` (decoded JSON) as `form`, strictly: no text is taken for a number.
+def fit(raw: object, form: type[_T], *, strict: bool = True) -> _T:
+    """`raw` (decoded JSON) as `form`. strict: whether no text is taken for a number.
 
     Raises InvalidInput with the path of the first field that does not fit.
     """
     try:
-        return msgspec.convert(raw, form)
+        return msgspec.convert(raw, form, strict=strict)
     except msgspec.ValidationError as error:
         raise _explained(str(error), raw) from None
 

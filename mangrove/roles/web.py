@@ -1,16 +1,15 @@
-"""The HTTP side that both kinds of parent share: common routes, how bodies are read, how errors are answered."""
+"""The HTTP side that both kinds of parent share: common routes, and how errors are answered."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypedDict
 
-import msgspec
-from flask import Blueprint, Flask, Response, jsonify, request
-from werkzeug.exceptions import BadRequest, HTTPException, TooManyRequests, UnsupportedMediaType
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from mangrove import __version__
 from mangrove.base.clock import Clock
@@ -25,11 +24,11 @@ from mangrove.base.errors import (
     Unavailable,
 )
 from mangrove.identity.join import Parent, join, leave
-from mangrove.identity.messages import JoinRequest, LeaveRequest
+from mangrove.identity.messages import JoinReply, JoinRequest, LeaveRequest
 from mangrove.identity.secret import MasterSecret
 from mangrove.identity.throttle import Throttle
 from mangrove.model.documents import Identity
-from mangrove.model.validation import check_depth, fit
+from mangrove.roles.routes import OPEN, Route
 from mangrove.store.interface import Gap, RevisionConflict, StaleLease, Store, StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -60,7 +59,27 @@ STATUS: dict[type[MangroveError], int] = {
     Gap: 503,
 }
 
-_Body = TypeVar("_Body")
+
+class Message(TypedDict):
+    """An answer of which the status says all; message: the same for people."""
+
+    message: str
+
+
+class Readiness(TypedDict):
+    """Whether requests should come here. reasons: why not, one sentence each."""
+
+    message: str
+    reasons: list[str]
+
+
+class Version(TypedDict):
+    """What answers. name: of this parent; protocols: of the link, that it speaks."""
+
+    program: str
+    name: str
+    software: str
+    protocols: list[int]
 
 
 def install_error_handlers(app: Flask) -> None:
@@ -84,72 +103,53 @@ def common_routes(
     reasons_not_ready: Callable[[], Sequence[str]],
     on_joined: Callable[[Identity], None],
     on_left: Callable[[Identity], None],
-) -> Blueprint:
+) -> list[Route]:
     """Joining and leaving, `/livez`, `/readyz` and the version, for an app with `install_error_handlers`.
 
     reasons_not_ready: one sentence each, empty when ready. on_joined: called before a join is answered, and again when
     the join is repeated; it makes the child's account at the broker. on_left: likewise, to remove it.
     """
-    routes = Blueprint("common", __name__)
     throttle = Throttle(clock, allowed=JOIN_FAILURES, window=JOIN_WINDOW)
 
-    @routes.post("/api/v1/join")
-    def answer_join() -> Response:
-        with _throttled(throttle):
-            reply = join(store, clock, secret, parent, read_body(JoinRequest), on_joined)
+    def answer_join(body: JoinRequest) -> JoinReply:
+        reply = join(store, clock, secret, parent, body, on_joined)
         _log.info("%s %s joined from %s as %s", parent.accepts, reply.name, request.remote_addr, reply.child)
-        return _not_kept(Response(msgspec.json.encode(reply), mimetype="application/json"))
+        return reply
 
-    @routes.post("/api/v1/leave")
-    def answer_leave() -> Response:
-        with _throttled(throttle):
-            identity = leave(store, secret, read_body(LeaveRequest))
+    def answer_leave(body: LeaveRequest) -> Message:
+        identity = leave(store, secret, body)
         on_left(identity)
         _log.info("%s %s (%s) left", parent.accepts, identity.name, identity.id)
-        return jsonify({"message": f"{identity.name} has left {parent.name}"})
+        return {"message": f"{identity.name} has left {parent.name}"}
 
-    @routes.get("/livez")
-    def live() -> Response:
-        return _not_kept(jsonify({"message": "alive"}))
+    def live() -> Message:
+        return {"message": "alive"}
 
-    @routes.get("/readyz")
-    def ready() -> Response:
+    def ready() -> Readiness | Response:
         reasons = list(reasons_not_ready())
         if reasons:
-            return _not_kept(_failed(503, "not ready: " + "; ".join(reasons), reasons=reasons))
-        return _not_kept(jsonify({"message": "ready", "reasons": []}))
+            return _failed(503, "not ready: " + "; ".join(reasons), reasons=reasons)
+        return {"message": "ready", "reasons": []}
 
-    @routes.get("/api/v1/version")
-    def version() -> Response:
-        return jsonify(
-            {
-                "program": parent.program,
-                "name": parent.name,
-                "software": __version__,
-                "protocols": list(parent.protocols),
-            }
-        )
+    def version() -> Version:
+        return {
+            "program": parent.program,
+            "name": parent.name,
+            "software": __version__,
+            "protocols": list(parent.protocols),
+        }
 
-    return routes
+    def counted() -> AbstractContextManager[None]:
+        return _throttled(throttle)
 
-
-def read_body(form: type[_Body]) -> _Body:
-    """The body of the current request as `form` (a msgspec struct, or any type msgspec can convert to).
-
-    Raises UnsupportedMediaType (415) when it is said to be something else than JSON, RequestEntityTooLarge (413),
-    BadRequest (400) when it is not JSON, InvalidInput (422) with the path of the field when it does not fit.
-    """
-    kind = request.mimetype
-    if kind and kind != "application/json" and not kind.endswith("+json"):
-        raise UnsupportedMediaType(f"the body is sent as {kind}; send it as application/json")
-    try:
-        raw = msgspec.json.decode(request.get_data())
-    except RecursionError:
-        raise BadRequest("the body is not JSON that can be read: it is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the body is not JSON: {error}") from None
-    check_depth(raw)
-    return fit(raw, form)
+    accepts, failing = parent.accepts, (401, 403, 404, 409, 429)
+    return [
+        Route("POST", "/api/v1/join", answer_join, OPEN, f"Let a {accepts} join by its token", failing, within=counted),
+        Route("POST", "/api/v1/leave", answer_leave, OPEN, f"Let a {accepts} leave for good", failing, within=counted),
+        Route("GET", "/livez", live, OPEN, "Whether the process answers at all"),
+        Route("GET", "/readyz", ready, OPEN, "Whether requests should come here"),
+        Route("GET", "/api/v1/version", version, OPEN, "What answers here, and the protocols that it speaks"),
+    ]
 
 
 @contextmanager
@@ -170,12 +170,6 @@ def _throttled(throttle: Throttle) -> Iterator[None]:
     throttle.forgive(address)
 
 
-def _not_kept(answer: Response) -> Response:
-    """Neither secrets nor states of a moment may be kept by anything on the way."""
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
-
-
 def _status_of(error: MangroveError) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
@@ -183,6 +177,7 @@ def _status_of(error: MangroveError) -> int:
 def _failed(status: int, message: str, **more: Any) -> Response:
     answer = jsonify({"message": message, **more})
     answer.status_code = status
+    answer.headers["Cache-Control"] = "no-store"
     if status == 503:
         answer.headers["Retry-After"] = str(RETRY_AFTER)
     return answer

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
-from flask import Blueprint, Flask, Response, request
-from flask.json.provider import JSONProvider
+from flask import Flask, Response
 
 from mangrove.base.clock import Clock
 from mangrove.model.documents import Identity
 from mangrove.roles.requests import OnAnswered, install_requests
+from mangrove.roles.routes import Route, register
 from mangrove.roles.streams import Streams
 from mangrove.roles.web import install_error_handlers
 from mangrove.store.interface import Store
@@ -26,20 +24,10 @@ from root_orchestrator.api.v1 import children, join_tokens, reading
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.accounts import Accounts
 from root_orchestrator.auth.credentials import Credentials
-from root_orchestrator.auth.guard import install_guard
+from root_orchestrator.auth.guard import guard
 from root_orchestrator.auth.passwords import Passwords
 from root_orchestrator.auth.tokens import TokenSigner
 from root_orchestrator.auth.users import Users
-
-
-class _Json(JSONProvider):
-    """msgspec writes a list of a thousand services ten times as fast as the standard library."""
-
-    def dumps(self, obj: Any, **kwargs: Any) -> str:
-        return msgspec.json.encode(obj).decode()
-
-    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        return msgspec.json.decode(s)
 
 
 def create_app(
@@ -51,7 +39,7 @@ def create_app(
     streams: Streams | None = None,
     allow_default_admin: bool = False,
     cors_origins: Collection[str] = (),
-    open_blueprints: Sequence[Blueprint] = (),
+    more_routes: Sequence[Route] = (),
     passwords: Passwords | None = None,
     on_revoked: Callable[[Identity], None] = lambda identity: None,
     on_answered: OnAnswered = lambda method, route, status, seconds: None,
@@ -60,13 +48,10 @@ def create_app(
 
     key: signs access tokens. fleet: what is known of the children beyond the store. streams: places for answers that
     last. allow_default_admin: whether Oakestra's default password is accepted. cors_origins: of web pages that may call
-    it. open_blueprints: routes to add that need no access token (health, version, joining). on_revoked: called when a
-    cluster may no longer speak. on_answered: see install_requests.
+    it. more_routes: to add to those of the API (health, version, joining). on_revoked: called when a cluster may no
+    longer speak. on_answered: see install_requests.
     """
     app = Flask("root_orchestrator", static_folder=None)
-    app.json = _Json(app)
-    app.url_map.strict_slashes = False  # both forms of a path are served: redirects would cost clients a round trip
-    app.url_map.merge_slashes = False
     live = fleet or NoFleet()
     catalog, users, signer = Catalog(store), Users(store), TokenSigner(key, clock)
     credentials, accounts = Credentials(users, passwords or Passwords(), clock), Accounts(store, clock)
@@ -74,30 +59,27 @@ def create_app(
 
     install_requests(app, on_answered)
     install_error_handlers(app)
-    install_guard(app, signer, users, open_blueprints={blueprint.name for blueprint in open_blueprints})
     install_cors(app, cors_origins)
     app.after_request(_secure)
-    for blueprint in (
-        *open_blueprints,
-        login.routes(users, credentials, signer, allow_default_admin=allow_default_admin),
-        user_routes.routes(users, credentials, accounts),
-        organizations.routes(users, accounts),
-        applications.routes(catalog, desired),
-        services.routes(catalog, desired, views),
-        clusters.routes(views, clock),
-        reading.routes(catalog, views),
-        join_tokens.routes(store, clock, live),
-        children.routes(store, live, on_revoked),
-    ):
-        app.register_blueprint(blueprint)
+    routes = [
+        *more_routes,
+        *login.routes(users, credentials, signer, allow_default_admin=allow_default_admin),
+        *user_routes.routes(users, credentials, accounts),
+        *organizations.routes(users, accounts),
+        *applications.routes(catalog, desired),
+        *services.routes(catalog, desired, views),
+        *clusters.routes(views, clock),
+        *reading.routes(catalog, views),
+        *join_tokens.routes(store, clock, live),
+        *children.routes(store, live, on_revoked),
+    ]
+    register(app, routes, guard(signer, users))
     return app
 
 
 def _secure(response: Response) -> Response:
     """Answers are for the asker alone, and nothing but what they say they are."""
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    if request.path.startswith("/api/"):
-        response.headers.setdefault("Cache-Control", "no-store")
     if response.status_code == 401:
         response.headers.setdefault("WWW-Authenticate", "Bearer")
     return response

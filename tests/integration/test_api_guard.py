@@ -14,8 +14,8 @@ from tests.root_api import RootApi, microservice, signing_key, sla
 from tests.unit.identity.house import House, asking
 
 #: The only endpoints that need no access token.
-OPEN = {"login.login", "users.ask_for_reset", "users.reset"}
-REFRESH = {"login.refresh"}
+OPEN = {"POST /api/auth/login", "POST /api/user", "PUT /api/user"}
+REFRESH = {"POST /api/auth/refresh"}
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +308,7 @@ def test_what_is_open_by_design_is_open_and_nothing_else() -> None:
         on_joined=house.on_joined,
         on_left=house.on_left,
     )
-    root = RootApi(house.store, open_blueprints=[common])
+    root = RootApi(house.store, more_routes=common)
     for path in ("/livez", "/readyz", "/api/v1/version"):
         assert root.request("GET", path).status_code == 200
     assert root.request("GET", "/api/clusters").status_code == 401

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from flask import Blueprint
 
 from mangrove.base.errors import Forbidden, InvalidInput
 from mangrove.model.validation import shown
-from mangrove.roles.web import read_body
+from mangrove.roles.routes import Route
+from mangrove.roles.web import Message
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.oakestra.documents import Json, application_document
-from root_orchestrator.api.oakestra.sla import Argument, Name, read_sla
-from root_orchestrator.auth.guard import admin_only, caller
+from root_orchestrator.api.oakestra.sla import Agreement, Argument, Name, read_sla
+from root_orchestrator.auth.guard import caller
+from root_orchestrator.auth.rules import ADMINISTER, CHANGE_APPLICATIONS, READ_APPLICATIONS
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,54 +33,100 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: dict[str, Any] | None = msgspec.field(default=None, name="_id")
 
 
-def routes(catalog: Catalog, desired: Desired) -> Blueprint:
+#: An SLA of one application with one service.
+EXAMPLE = {
+    "sla_version": "v2.0",
+    "customerID": "Admin",
+    "applications": [
+        {
+            "applicationID": "",
+            "application_name": "demo",
+            "application_namespace": "test",
+            "application_desc": "",
+            "microservices": [
+                {
+                    "microserviceID": "",
+                    "microservice_name": "web",
+                    "microservice_namespace": "test",
+                    "virtualization": "container",
+                    "code": "docker.io/library/nginx:latest",
+                    "memory": 100,
+                    "vcpus": 1,
+                    "port": "8080:80",
+                }
+            ],
+        }
+    ],
+}
+
+
+def routes(catalog: Catalog, desired: Desired) -> list[Route]:
     """Create, list, show, change and delete."""
-    blueprint = Blueprint("applications", __name__)
 
     def own() -> list[Json]:
         return [application_document(application) for application in catalog.applications_of(caller().name)]
 
-    @blueprint.post("/api/application")
-    def create() -> list[Json]:
-        desired.create_applications(caller(), read_sla(read_body(object)))
+    def create(body: Annotated[object, Agreement]) -> list[Json]:
+        desired.create_applications(caller(), read_sla(body))
         return own()
 
-    @blueprint.get("/api/application/<id>")
-    def show(id: str) -> Json:
-        return application_document(catalog.application(caller(), id).value)
+    def show(application: str) -> Json:
+        return application_document(catalog.application(caller(), application).value)
 
-    @blueprint.put("/api/application/<id>")
-    def change(id: str) -> Json:
-        present = application_document(catalog.application(caller(), id).value)
-        sent = read_body(Change)
-        for field, value in (("_id", sent.id), ("applicationID", sent.applicationID), ("userId", sent.userId)):
+    def change(application: str, body: Change) -> Message:
+        present = application_document(catalog.application(caller(), application).value)
+        for field, value in (("_id", body.id), ("applicationID", body.applicationID), ("userId", body.userId)):
             if value is not None and value != present[field]:
                 raise InvalidInput(field, f"is {shown(value)}, but it stays {shown(present[field])}; leave it out")
         desired.change_application(
             caller(),
-            id,
-            name=sent.application_name,
-            namespace=sent.application_namespace,
-            description=sent.application_desc,
+            application,
+            name=body.application_name,
+            namespace=body.application_namespace,
+            description=body.application_desc,
         )
         return {"message": "Application is updated"}
 
-    @blueprint.delete("/api/application/<id>")
-    def delete(id: str) -> Json:
-        desired.delete_application(caller(), id)
+    def delete(application: str) -> Message:
+        desired.delete_application(caller(), application)
         return {"message": "Application Deleted"}
 
-    @blueprint.get("/api/applications")
-    @admin_only
     def everybodys() -> list[Json]:
         return [application_document(application) for application in catalog.all_applications()]
 
-    @blueprint.get("/api/applications/<user>")
-    def of_user(user: str) -> list[Json]:
-        if user != caller().id:
+    def of_user(user_id: str) -> list[Json]:
+        if user_id != caller().id:
             raise Forbidden(
                 "You have not enough permissions! Ask with your own user id, from GET /api/user/<your name>"
             )
         return own()
 
-    return blueprint
+    return [
+        Route(
+            "POST",
+            "/api/application",
+            create,
+            CHANGE_APPLICATIONS,
+            "Create the applications of an SLA; answers all of the caller's",
+            (409,),
+            example=EXAMPLE,
+        ),
+        Route("GET", "/api/application/<application>", show, READ_APPLICATIONS, "Show an application"),
+        Route(
+            "PUT",
+            "/api/application/<application>",
+            change,
+            CHANGE_APPLICATIONS,
+            "Call or describe an application otherwise",
+            (409,),
+        ),
+        Route(
+            "DELETE",
+            "/api/application/<application>",
+            delete,
+            CHANGE_APPLICATIONS,
+            "Remove an application and its services, and stop what runs of them",
+        ),
+        Route("GET", "/api/applications", everybodys, ADMINISTER, "List everybody's applications"),
+        Route("GET", "/api/applications/<user_id>", of_user, READ_APPLICATIONS, "List one's own applications"),
+    ]

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
-
 from mangrove.base.clock import Clock
+from mangrove.roles.routes import Route
 from root_orchestrator.api.oakestra.documents import Json, cluster_document
 from root_orchestrator.api.views import Views
+from root_orchestrator.auth.rules import READ_INFRASTRUCTURE
 
 
-def routes(views: Views, clock: Clock) -> Blueprint:
+def routes(views: Views, clock: Clock) -> list[Route]:
     """All clusters, and those that are heard."""
-    blueprint = Blueprint("clusters", __name__)
 
-    @blueprint.get("/api/clusters")
     def everyone() -> list[Json]:
         return [cluster_document(view, clock.wall()) for view in views.clusters()]
 
-    @blueprint.get("/api/clusters/active")
     def active() -> list[Json]:
         return [cluster_document(view, clock.wall()) for view in views.clusters() if view.is_live]
 
-    return blueprint
+    return [
+        Route("GET", "/api/clusters", everyone, READ_INFRASTRUCTURE, "List the clusters"),
+        Route("GET", "/api/clusters/active", active, READ_INFRASTRUCTURE, "List the clusters that are heard"),
+    ]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from flask import Blueprint, request
+from flask import request
 
 from mangrove.base.errors import Forbidden, NotFound
 from mangrove.model.documents import Organization, User
 from mangrove.model.validation import shown
-from mangrove.roles.web import read_body
+from mangrove.roles.routes import OPEN, Route
 from root_orchestrator.api.oakestra.documents import Json
 from root_orchestrator.auth.credentials import Credentials
-from root_orchestrator.auth.guard import caller, open_to_all, with_refresh_token
+from root_orchestrator.auth.guard import caller
+from root_orchestrator.auth.rules import REFRESH
 from root_orchestrator.auth.tokens import TokenSigner
 from root_orchestrator.auth.users import ROOT_ORGANIZATION, Users, is_default_login
 
@@ -26,9 +27,8 @@ class Login(msgspec.Struct, frozen=True):
     organization_name: Annotated[str, msgspec.Meta(max_length=256)] | None = None
 
 
-def routes(users: Users, credentials: Credentials, signer: TokenSigner, *, allow_default_admin: bool) -> Blueprint:
+def routes(users: Users, credentials: Credentials, signer: TokenSigner, *, allow_default_admin: bool) -> list[Route]:
     """Login and refresh. Refuses Oakestra's default password unless it is allowed."""
-    blueprint = Blueprint("login", __name__)
 
     def membership(user: User, name: str | None) -> tuple[Organization, tuple[str, ...]]:
         organization = users.organization_named(name or ROOT_ORGANIZATION)
@@ -39,14 +39,11 @@ def routes(users: Users, credentials: Credentials, signer: TokenSigner, *, allow
             raise Forbidden(f"organization_name: you are no member of organization {shown(name)}")
         return organization, roles or ()
 
-    @blueprint.post("/api/auth/login")
-    @open_to_all
-    def login() -> Json:
-        sent = read_body(Login)
-        user = credentials.user(sent.username, sent.password, request.remote_addr or "")
-        if is_default_login(sent.username, sent.password) and not allow_default_admin:
+    def login(body: Login) -> Json:
+        user = credentials.user(body.username, body.password, request.remote_addr or "")
+        if is_default_login(body.username, body.password) and not allow_default_admin:
             raise Forbidden("the default password is not accepted here; start the root with --allow-default-admin")
-        organization, roles = membership(user, sent.organization_name)
+        organization, roles = membership(user, body.organization_name)
 
         def token(kind: Literal["access", "refresh"]) -> str:
             return signer.issue(
@@ -60,8 +57,6 @@ def routes(users: Users, credentials: Credentials, signer: TokenSigner, *, allow
 
         return {"token": token("access"), "refresh_token": token("refresh")}
 
-    @blueprint.post("/api/auth/refresh")
-    @with_refresh_token
     def refresh() -> Json:
         me = caller()
         return {
@@ -75,4 +70,15 @@ def routes(users: Users, credentials: Credentials, signer: TokenSigner, *, allow
             )
         }
 
-    return blueprint
+    return [
+        Route(
+            "POST",
+            "/api/auth/login",
+            login,
+            OPEN,
+            "Sign in",
+            (401, 403, 404, 429),
+            example={"username": "Admin", "password": "the password of Admin"},
+        ),
+        Route("POST", "/api/auth/refresh", refresh, REFRESH, "Get a new access token"),
+    ]

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from flask import Blueprint
 
 from mangrove.base.errors import InvalidInput
 from mangrove.model.documents import Member, Organization
 from mangrove.model.validation import shown
-from mangrove.roles.web import read_body
+from mangrove.roles.routes import Route
+from mangrove.roles.web import Message
 from root_orchestrator.api.oakestra.documents import Json, object_id
 from root_orchestrator.auth.accounts import Accounts
-from root_orchestrator.auth.guard import admin_only
+from root_orchestrator.auth.rules import ADMINISTER
 from root_orchestrator.auth.users import Users, known_roles
 
 #: Up to 64 characters for people to read, without blanks around them.
@@ -44,38 +44,42 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: dict[str, Any] | None = msgspec.field(default=None, name="_id")
 
 
-def routes(users: Users, accounts: Accounts) -> Blueprint:
+def routes(users: Users, accounts: Accounts) -> list[Route]:
     """List, create, change and remove; for Admin alone."""
-    blueprint = Blueprint("organizations", __name__)
 
-    @blueprint.get("/api/organization")
-    @admin_only
     def everyone() -> list[Json]:
         return [organization_document(organization) for organization in users.organizations()]
 
-    @blueprint.post("/api/organization")
-    @admin_only
-    def create() -> Json:
-        sent = read_body(Creation)
+    def create(body: Creation) -> Json:
         # What is answered becomes the `_id` of what the dashboard then shows.
-        return object_id(accounts.create_organization(sent.name, _members(sent.member)).id)
+        return object_id(accounts.create_organization(body.name, _members(body.member)).id)
 
-    @blueprint.put("/api/organization/<id>")
-    @admin_only
-    def change(id: str) -> Json:
-        sent = read_body(Change)
-        if sent.id not in (None, object_id(id)):
-            raise InvalidInput("_id", f"is {shown(sent.id)}, but an organization keeps its id; leave it out")
-        accounts.change_organization(id, sent.name, None if sent.member is None else _members(sent.member))
+    def change(organization: str, body: Change) -> Message:
+        if body.id not in (None, object_id(organization)):
+            raise InvalidInput("_id", f"is {shown(body.id)}, but an organization keeps its id; leave it out")
+        members = None if body.member is None else _members(body.member)
+        accounts.change_organization(organization, body.name, members)
         return {"message": "Organization is updated"}
 
-    @blueprint.delete("/api/organization/<id>")
-    @admin_only
-    def delete(id: str) -> Json:
-        accounts.delete_organization(id)
+    def delete(organization: str) -> Message:
+        accounts.delete_organization(organization)
         return {"message": "Organization deleted"}
 
-    return blueprint
+    one = "/api/organization/<organization>"
+    return [
+        Route("GET", "/api/organization", everyone, ADMINISTER, "List the organizations"),
+        Route(
+            "POST",
+            "/api/organization",
+            create,
+            ADMINISTER,
+            "Create an organization; answers its id",
+            (409,),
+            example={"name": "lab", "member": []},
+        ),
+        Route("PUT", one, change, ADMINISTER, "Change an organization's name or members", (409,)),
+        Route("DELETE", one, delete, ADMINISTER, "Remove an organization, and end the tokens given for it", (409,)),
+    ]
 
 
 def organization_document(organization: Organization) -> Json:

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from flask import Blueprint
 from werkzeug.exceptions import NotImplemented as NotImplementedHere
 
 from mangrove.base.errors import InvalidInput
 from mangrove.model.documents import Service
 from mangrove.model.validation import shown
-from mangrove.roles.web import read_body
+from mangrove.roles.routes import Route
+from mangrove.roles.web import Message
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import ALL_INSTANCES, Desired
 from root_orchestrator.api.oakestra.documents import Json, service_document
-from root_orchestrator.api.oakestra.sla import read_sla
+from root_orchestrator.api.oakestra.sla import Agreement, read_sla
 from root_orchestrator.api.views import Views
-from root_orchestrator.auth.guard import admin_only, caller
+from root_orchestrator.auth.guard import caller
+from root_orchestrator.auth.rules import ADMINISTER, CHANGE_APPLICATIONS, READ_APPLICATIONS
 
 
-def routes(catalog: Catalog, desired: Desired, views: Views) -> Blueprint:
+def routes(catalog: Catalog, desired: Desired, views: Views) -> list[Route]:
     """Create, list, show, delete; deploy and undeploy instances."""
-    blueprint = Blueprint("services", __name__)
 
     def listed(services: Sequence[Service]) -> list[Json]:
         clusters = views.active_clusters()
         documents = [service_document(view, clusters) for view in views.services(services)]
         return sorted(documents, key=lambda each: (each["job_name"], each["microserviceID"]))
 
-    @blueprint.post("/api/service")
-    def create() -> Json:
-        applications = read_sla(read_body(object))
+    def create(body: Annotated[object, Agreement]) -> Json:
+        applications = read_sla(body)
         if len(applications) != 1:
             raise InvalidInput("applications", f"holds {len(applications)} applications; name the one to add to")
         services = desired.add_services(caller(), applications[0].id, applications[0].services)
@@ -40,41 +40,63 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> Blueprint:
             "failed_services": [],
         }
 
-    @blueprint.get("/api/service/<id>")
-    def show(id: str) -> Json:
-        return listed([catalog.service(caller(), id).value])[0]
+    def show(service: str) -> Json:
+        return listed([catalog.service(caller(), service).value])[0]
 
-    @blueprint.put("/api/service/<id>")
-    def update(id: str) -> Json:
-        catalog.service(caller(), id)
+    def update(service: str) -> Message:
+        catalog.service(caller(), service)
         raise NotImplementedHere("a service cannot be changed; delete it and create it anew")
 
-    @blueprint.delete("/api/service/<id>")
-    def delete(id: str) -> Json:
-        desired.delete_service(caller(), id)
+    def delete(service: str) -> Message:
+        desired.delete_service(caller(), service)
         return {"message": "Job deleted"}
 
-    @blueprint.get("/api/services")
-    @admin_only
     def everybodys() -> list[Json]:
         return listed(catalog.all_services())
 
-    @blueprint.get("/api/services/<application>")
     def of_application(application: str) -> list[Json]:
         catalog.application(caller(), application)
         return listed([found.value for found in catalog.services_of(application)])
 
-    @blueprint.post("/api/service/<id>/instance")
-    def deploy(id: str) -> Json:
+    def deploy(service: str) -> Json:
         # Clients send nothing, or the whole service; it says nothing that counts.
-        return {"message": "ok", "instance_number": desired.add_instance(caller(), id)}
+        return {"message": "ok", "instance_number": desired.add_instance(caller(), service)}
 
-    @blueprint.delete("/api/service/<id>/instance/<number>")
-    def undeploy(id: str, number: str) -> Json:
-        desired.remove_instances(caller(), id, _instance_number(number))
+    def undeploy(service: str, number: str) -> Message:
+        desired.remove_instances(caller(), service, _instance_number(number))
         return {"message": "ok"}
 
-    return blueprint
+    one = "/api/service/<service>"
+    return [
+        Route(
+            "POST",
+            "/api/service",
+            create,
+            CHANGE_APPLICATIONS,
+            "Add services to an application, which the SLA names by `applicationID`",
+            (404, 409),
+        ),
+        Route("GET", one, show, READ_APPLICATIONS, "Show a service with its instances"),
+        Route("PUT", one, update, CHANGE_APPLICATIONS, "Change a service", (501,)),
+        Route("DELETE", one, delete, CHANGE_APPLICATIONS, "Remove a service, and stop its instances"),
+        Route("GET", "/api/services", everybodys, ADMINISTER, "List everybody's services"),
+        Route(
+            "GET",
+            "/api/services/<application>",
+            of_application,
+            READ_APPLICATIONS,
+            "List the services of an application",
+        ),
+        Route("POST", f"{one}/instance", deploy, CHANGE_APPLICATIONS, "Want one more instance"),
+        Route(
+            "DELETE",
+            f"{one}/instance/<number>",
+            undeploy,
+            CHANGE_APPLICATIONS,
+            "Want an instance no more; -1 stands for all",
+            (422,),
+        ),
+    ]
 
 
 def _instance_number(text: str) -> int:

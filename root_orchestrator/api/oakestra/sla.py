@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -144,6 +144,7 @@ class Application(msgspec.Struct, frozen=True):
 class Agreement(msgspec.Struct, frozen=True):
     """A whole document. customerID is asked for by the form, and not used."""
 
+    sla_version: Literal["v2.0"]
     customerID: Line
     applications: list[Application]
     args: list[Argument] = []

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from flask import Blueprint, request
+from flask import request
 from werkzeug.exceptions import NotImplemented as NotImplementedHere
 
 from mangrove.base.errors import Forbidden, InvalidInput, NotFound, Unauthorized
 from mangrove.model.documents import Organization, User
 from mangrove.model.validation import shown
-from mangrove.roles.web import read_body
+from mangrove.roles.routes import OPEN, Route
+from mangrove.roles.web import Message
 from root_orchestrator.api.oakestra.documents import Json, user_document
 from root_orchestrator.auth.accounts import Accounts
 from root_orchestrator.auth.credentials import Credentials
-from root_orchestrator.auth.guard import admin_only, caller, open_to_all
+from root_orchestrator.auth.guard import caller
+from root_orchestrator.auth.rules import MANAGE_ACCOUNTS, OWN_ACCOUNT, READ_ACCOUNTS
 from root_orchestrator.auth.users import Users, known_roles
 
 #: Names stand in paths, so no slash; the first character keeps `.` and `..` out.
@@ -54,90 +56,69 @@ class PasswordChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     new: str = msgspec.field(name="newPassword")
 
 
-def routes(users: Users, credentials: Credentials, accounts: Accounts) -> Blueprint:
+def routes(users: Users, credentials: Credentials, accounts: Accounts) -> list[Route]:
     """Register, list, show, change and remove users; change one's own password."""
-    blueprint = Blueprint("users", __name__)
 
-    @blueprint.post("/api/auth/register")
-    @admin_only
-    def register() -> Json:
-        sent = read_body(Registration)
-        roles = known_roles(sent.roles, "roles")
-        hashed = credentials.hashed(sent.password, "password")
-        return user_document(accounts.register(caller().organization, sent.name, sent.email, hashed, roles), roles)
+    def register(body: Registration) -> Json:
+        roles = known_roles(body.roles, "roles")
+        hashed = credentials.hashed(body.password, "password")
+        return user_document(accounts.register(caller().organization, body.name, body.email, hashed, roles), roles)
 
-    @blueprint.get("/api/users")
-    @admin_only
     def everybody() -> list[Json]:
-        home = organization(caller().organization)
+        home = existing(caller().organization)
         return [user_document(user, home.roles_of(user.id) or ()) for user in users.everybody()]
 
-    @blueprint.get("/api/users/<organization_id>")
-    @admin_only
-    def members(organization_id: str) -> list[Json]:
-        home = organization(organization_id)
+    def members(organization: str) -> list[Json]:
+        home = existing(organization)
         roles = ((user, home.roles_of(user.id)) for user in users.everybody())
         return [user_document(user, held) for user, held in roles if held is not None]
 
-    @blueprint.get("/api/user/<name>")
-    def show(name: str) -> Json:
-        return user_document(*known(name))
+    def show(user: str) -> Json:
+        return user_document(*known(user))
 
-    @blueprint.get("/api/permission/<name>")
-    def permission(name: str) -> Json:
-        return {"roles": list(known(name)[1])}
+    def permission(user: str) -> Json:
+        return {"roles": list(known(user)[1])}
 
-    @blueprint.post("/api/user/<name>")
-    def change_password(name: str) -> Json:
-        if name != caller().name:
+    def change_password(user: str, body: PasswordChange) -> Message:
+        if user != caller().name:
             raise Forbidden("You have not enough permissions! You may only change your own password")
-        sent = read_body(PasswordChange)
-        if sent.new == sent.old:
+        if body.new == body.old:
             raise InvalidInput("newPassword", "is the old one; choose another")
         try:
-            user = credentials.user(name, sent.old, request.remote_addr or "")
+            proven = credentials.user(user, body.old, request.remote_addr or "")
         except Unauthorized:
             raise InvalidInput("oldPassword", "is not your password") from None
-        accounts.change_password(user, credentials.hashed(sent.new, "newPassword"))
+        accounts.change_password(proven, credentials.hashed(body.new, "newPassword"))
         return {"message": "Password is changed; sign in anew everywhere"}
 
-    @blueprint.put("/api/user/<name>")
-    @admin_only
-    def change(name: str) -> Json:
-        user, _ = known(name)
-        sent = read_body(Change)
-        if sent.name not in (None, name):
-            raise InvalidInput("name", f"is {shown(sent.name)}, but a user keeps their name; leave it out")
-        if sent.id not in (None, {"$oid": user.id}):
-            raise InvalidInput("_id", f"is {shown(sent.id)}, but a user keeps their id; leave it out")
-        if sent.password and name == caller().name:
-            raise InvalidInput("password", f"is your own; send oldPassword and newPassword by POST /api/user/{name}")
+    def change(user: str, body: Change) -> Json:
+        present, _ = known(user)
+        if body.name not in (None, user):
+            raise InvalidInput("name", f"is {shown(body.name)}, but a user keeps their name; leave it out")
+        if body.id not in (None, {"$oid": present.id}):
+            raise InvalidInput("_id", f"is {shown(body.id)}, but a user keeps their id; leave it out")
+        if body.password and user == caller().name:
+            raise InvalidInput("password", f"is your own; send oldPassword and newPassword by POST /api/user/{user}")
         accounts.change(
             caller().organization,
-            name,
-            email=sent.email,
-            roles=None if sent.roles is None else known_roles(sent.roles, "roles"),
-            password=credentials.hashed(sent.password, "password") if sent.password else None,
+            user,
+            email=body.email,
+            roles=None if body.roles is None else known_roles(body.roles, "roles"),
+            password=credentials.hashed(body.password, "password") if body.password else None,
         )
-        return user_document(*known(name))
+        return user_document(*known(user))
 
-    @blueprint.delete("/api/user/<name>")
-    @admin_only
-    def delete(name: str) -> Json:
-        accounts.delete(caller(), name)
+    def delete(user: str) -> Message:
+        accounts.delete(caller(), user)
         return {"message": "User deleted"}
 
-    @blueprint.post("/api/user")
-    @open_to_all  # who asks for it cannot sign in
-    def ask_for_reset() -> Json:
+    def ask_for_reset() -> Message:
         raise NotImplementedHere("no mail is sent here; ask an Admin to give you a new password")
 
-    @blueprint.put("/api/user")
-    @open_to_all
-    def reset() -> Json:
+    def reset() -> Message:
         raise NotImplementedHere("no passwords are reset by mail here; ask an Admin to give you a new one")
 
-    def organization(id: str) -> Organization:
+    def existing(id: str) -> Organization:
         found = users.organization(id)
         if found is None:
             raise NotFound(f"there is no organization {shown(id)}; GET /api/organization lists them")
@@ -151,6 +132,34 @@ def routes(users: Users, credentials: Credentials, accounts: Accounts) -> Bluepr
         found = users.named(name)
         if found is None:
             raise NotFound(f"there is no user {shown(name)}")
-        return found, organization(me.organization).roles_of(found.id) or ()
+        return found, existing(me.organization).roles_of(found.id) or ()
 
-    return blueprint
+    # Who asks for a new password by mail cannot sign in: these two are open.
+    return [
+        Route(
+            "POST",
+            "/api/auth/register",
+            register,
+            MANAGE_ACCOUNTS,
+            "Make a user, a member of the organization of the caller's token",
+            (409,),
+            example={"name": "ada", "password": "long enough", "roles": ["Application_Provider"]},
+        ),
+        Route("GET", "/api/users", everybody, MANAGE_ACCOUNTS, "List the users"),
+        Route("GET", "/api/users/<organization>", members, MANAGE_ACCOUNTS, "List an organization's members"),
+        Route("GET", "/api/user/<user>", show, READ_ACCOUNTS, "Show a user"),
+        Route("GET", "/api/permission/<user>", permission, READ_ACCOUNTS, "Show a user's roles"),
+        Route(
+            "POST",
+            "/api/user/<user>",
+            change_password,
+            OWN_ACCOUNT,
+            "Choose a new password",
+            (409, 429),
+            example={"oldPassword": "long enough", "newPassword": "longer than that"},
+        ),
+        Route("PUT", "/api/user/<user>", change, MANAGE_ACCOUNTS, "Change a user's mail, roles or password", (409,)),
+        Route("DELETE", "/api/user/<user>", delete, MANAGE_ACCOUNTS, "Remove a user, and end their tokens", (409,)),
+        Route("POST", "/api/user", ask_for_reset, OPEN, "Ask for a new password by mail", (501,)),
+        Route("PUT", "/api/user", reset, OPEN, "Choose a new password with a mailed token", (501,)),
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from flask import Blueprint, request
 
 from mangrove.base.clock import Clock
 from mangrove.base.errors import NotFound
@@ -13,10 +12,11 @@ from mangrove.base.ids import is_id
 from mangrove.identity import tokens
 from mangrove.model.documents import CHILDREN
 from mangrove.model.validation import shown
-from mangrove.roles.web import read_body
+from mangrove.roles.routes import Route
+from mangrove.roles.web import Message
 from mangrove.store.interface import Store
 from root_orchestrator.api.fleet import Fleet
-from root_orchestrator.auth.guard import admin_only
+from root_orchestrator.auth.rules import CHANGE_INFRASTRUCTURE
 
 Json = dict[str, Any]
 
@@ -31,35 +31,32 @@ class Wish(msgspec.Struct, frozen=True):
     ttl: Annotated[float, msgspec.Meta(gt=0, le=tokens.MAX_TTL)] = 24 * 3600.0
 
 
-def routes(store: Store, clock: Clock, fleet: Fleet) -> Blueprint:
-    """Make and revoke join tokens. A token's text is answered once and kept nowhere."""
-    blueprint = Blueprint("join_tokens", __name__)
+_USUAL = Wish()
 
-    @blueprint.post("/api/v1/cluster-tokens")
-    @admin_only
-    def make_for_cluster() -> Json:
-        wish = _wish()
-        issued = tokens.issue(store, clock, ttl=wish.ttl, uses=wish.uses)
+
+def routes(store: Store, clock: Clock, fleet: Fleet) -> list[Route]:
+    """Make and revoke join tokens. A token's text is answered once and kept nowhere."""
+
+    def make_for_cluster(body: Wish = _USUAL) -> Json:
+        issued = tokens.issue(store, clock, ttl=body.ttl, uses=body.uses)
         return {"id": issued.id, "token": issued.text, "expires": issued.expires}
 
-    @blueprint.delete("/api/v1/cluster-tokens/<id>")
-    @admin_only
-    def revoke(id: str) -> Json:
-        if not is_id(id):
-            raise NotFound(f"there is no join token {shown(id)}")
-        tokens.revoke(store, id)
+    def revoke(token: str) -> Message:
+        if not is_id(token):
+            raise NotFound(f"there is no join token {shown(token)}")
+        tokens.revoke(store, token)
         return {"message": "ok"}
 
-    @blueprint.post("/api/v1/clusters/<cluster>/node-tokens")
-    @admin_only
-    def make_for_node(cluster: str) -> Json:
-        wish = _wish()
+    def make_for_node(cluster: str, body: Wish = _USUAL) -> Json:
         if not is_id(cluster) or store.get(CHILDREN, cluster) is None:
             raise NotFound(f"there is no cluster {shown(cluster)}; GET /api/v1/clusters lists them")
-        return fleet.call(cluster, "node_token", {"uses": wish.uses, "ttl": wish.ttl}, CALL_TIMEOUT)
+        return fleet.call(cluster, "node_token", {"uses": body.uses, "ttl": body.ttl}, CALL_TIMEOUT)
 
-    return blueprint
-
-
-def _wish() -> Wish:
-    return read_body(Wish) if request.get_data() else Wish()
+    of_node = "/api/v1/clusters/<cluster>/node-tokens"
+    return [
+        Route(
+            "POST", "/api/v1/cluster-tokens", make_for_cluster, CHANGE_INFRASTRUCTURE, "Make a join token for clusters"
+        ),
+        Route("DELETE", "/api/v1/cluster-tokens/<token>", revoke, CHANGE_INFRASTRUCTURE, "Revoke a join token"),
+        Route("POST", of_node, make_for_node, CHANGE_INFRASTRUCTURE, "Make a join token for the nodes of a cluster"),
+    ]

@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from flask import Blueprint
 
+from mangrove.roles.routes import Route
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.views import ClusterView, InstanceView, Views
 from root_orchestrator.auth.guard import caller
+from root_orchestrator.auth.rules import READ_APPLICATIONS, READ_INFRASTRUCTURE
 
 Json = dict[str, Any]
 
 
-def routes(catalog: Catalog, views: Views) -> Blueprint:
+def routes(catalog: Catalog, views: Views) -> list[Route]:
     """Lists of nodes and clusters, and one service with its slots."""
-    blueprint = Blueprint("reading", __name__)
 
-    @blueprint.get("/api/v1/nodes")
     def nodes() -> list[Json]:
         return [
             {**_whole(node), "cluster": _cluster_name(cluster)}
@@ -26,13 +25,11 @@ def routes(catalog: Catalog, views: Views) -> Blueprint:
             for node in cluster.nodes
         ]
 
-    @blueprint.get("/api/v1/clusters")
     def clusters() -> list[Json]:
         return [_cluster(view) for view in views.clusters()]
 
-    @blueprint.get("/api/v1/services/<id>")
-    def service(id: str) -> Json:
-        view = views.services([catalog.service(caller(), id).value])[0]
+    def show(service: str) -> Json:
+        view = views.services([catalog.service(caller(), service).value])[0]
         return {
             "id": view.service.id,
             "name": view.service.name,
@@ -43,7 +40,11 @@ def routes(catalog: Catalog, views: Views) -> Blueprint:
             "slots": [_slot(instance) for instance in view.instances],
         }
 
-    return blueprint
+    return [
+        Route("GET", "/api/v1/nodes", nodes, READ_INFRASTRUCTURE, "List the nodes"),
+        Route("GET", "/api/v1/clusters", clusters, READ_INFRASTRUCTURE, "List the clusters"),
+        Route("GET", "/api/v1/services/<service>", show, READ_APPLICATIONS, "Show a service with its slots"),
+    ]
 
 
 def _slot(view: InstanceView) -> Json:

@@ -21,7 +21,8 @@ from mangrove.base.errors import (
     Unavailable,
 )
 from mangrove.identity.messages import JoinReply, LeaveRequest, leave_proof
-from mangrove.roles.web import JOIN_FAILURES, MAX_BODY, common_routes, install_error_handlers, read_body
+from mangrove.roles.routes import read_body, register
+from mangrove.roles.web import JOIN_FAILURES, MAX_BODY, common_routes, install_error_handlers
 from mangrove.store.interface import Gap, RevisionConflict, StaleLease, StoreUnavailable
 from tests.unit.identity.house import House, asking
 
@@ -37,17 +38,16 @@ class Site:
     def __post_init__(self) -> None:
         install_error_handlers(self.app)
         house = self.house
-        self.app.register_blueprint(
-            common_routes(
-                house.store,
-                house.clock,
-                house.secret,
-                house.parent,
-                reasons_not_ready=lambda: self.reasons,
-                on_joined=house.on_joined,
-                on_left=house.on_left,
-            )
+        routes = common_routes(
+            house.store,
+            house.clock,
+            house.secret,
+            house.parent,
+            reasons_not_ready=lambda: self.reasons,
+            on_joined=house.on_joined,
+            on_left=house.on_left,
         )
+        register(self.app, routes, lambda route: None)
 
     @property
     def client(self) -> FlaskClient:
@@ -197,6 +197,14 @@ def test_version(site: Site) -> None:
 # Errors
 
 
+@pytest.fixture
+def bare() -> Flask:
+    """An app with nothing but error handlers."""
+    app = Flask("bare")
+    install_error_handlers(app)
+    return app
+
+
 class Odd(MangroveError):
     """Of no known kind."""
 
@@ -217,12 +225,12 @@ class Odd(MangroveError):
         (Gap("load anew"), 503),
     ],
 )
-def test_each_error_has_its_status_and_keeps_its_message(site: Site, error: MangroveError, status: int) -> None:
-    @site.app.get("/fail")
+def test_each_error_has_its_status_and_keeps_its_message(bare: Flask, error: MangroveError, status: int) -> None:
+    @bare.get("/fail")
     def fail() -> str:
         raise error
 
-    answer = site.client.get("/fail")
+    answer = bare.test_client().get("/fail")
     assert (answer.status_code, answer.get_json()["message"]) == (status, error.message)
     assert answer.get_json().get("field") == ("a.b" if status == 422 else None)
     assert answer.headers.get("Retry-After") == ("2" if status == 503 else None)
@@ -232,13 +240,13 @@ def test_each_error_has_its_status_and_keeps_its_message(site: Site, error: Mang
     "error", [ZeroDivisionError("secret"), CorruptFile("secret"), Odd("secret"), OSError("secret")]
 )
 def test_what_is_unexpected_is_logged_and_not_told(
-    site: Site, error: Exception, caplog: pytest.LogCaptureFixture
+    bare: Flask, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    @site.app.get("/fail")
+    @bare.get("/fail")
     def fail() -> str:
         raise error
 
-    answer = site.client.get("/fail")
+    answer = bare.test_client().get("/fail")
     assert answer.status_code == 500
     assert message(answer.get_data()).startswith("internal error")
     assert "GET /fail failed" in caplog.text
@@ -253,12 +261,12 @@ def test_http_errors_are_json_too(site: Site) -> None:
     assert "POST" in answer.headers["Allow"]
 
 
-def test_a_redirect_stays_one(site: Site) -> None:
-    @site.app.get("/folder/")
+def test_a_redirect_stays_one(bare: Flask) -> None:
+    @bare.get("/folder/")
     def folder() -> str:
         return ""
 
-    answer = site.client.get("/folder")
+    answer = bare.test_client().get("/folder")
     assert answer.status_code == 308
     assert answer.headers["Location"].endswith("/folder/")
 
@@ -271,18 +279,18 @@ class Outer(msgspec.Struct):
     items: list[Inner]
 
 
-def test_a_body_names_its_wrong_field(site: Site) -> None:
-    @site.app.post("/body")
+def test_a_body_names_its_wrong_field(bare: Flask) -> None:
+    @bare.post("/body")
     def take() -> str:
         return str(read_body(Outer).items[0].size)
 
-    assert site.post("/body", b'{"items":[{"size":3}]}') == (200, b"3")
+    assert bare.test_client().post("/body", data=b'{"items":[{"size":3}]}').data == b"3"
     for body, field_path in (
         (b'{"items":[{"size":"3"}]}', "items[0].size"),
         (b'{"items":[{}]}', "items[0].size"),
         (b'{"items":[{"size":1,"colour":2}]}', "items[0].colour"),
         (b"{}", "items"),
     ):
-        answer = site.client.post("/body", data=body)
+        answer = bare.test_client().post("/body", data=body)
         assert (answer.status_code, answer.get_json()["field"]) == (422, field_path)
         assert answer.get_json()["message"].startswith(f"{field_path}: ")

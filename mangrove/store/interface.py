@@ -110,6 +110,9 @@ class Store(Protocol):
     def load(self, collection: str) -> list[Stored]:
         """All documents of a collection, by id."""
 
+    def page(self, collection: str, *, after: str = "", limit: int) -> list[Stored]:
+        """The first `limit` documents of a collection behind the id `after`, by id."""
+
     def get(self, collection: str, id: str) -> Stored | None:
         """One document, or None."""
 

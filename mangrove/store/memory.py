@@ -7,12 +7,13 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field as attribute
+from heapq import nsmallest
 
 from mangrove.base.ids import new_id
 from mangrove.store import leases
 from mangrove.store.batch import decode, evaluate
 from mangrove.store.feed import Feed
-from mangrove.store.indexes import check_query
+from mangrove.store.indexes import check_limit, check_query
 from mangrove.store.interface import ABSENT, INDEXES, Change, Lease, Operation, Stored
 
 
@@ -94,6 +95,13 @@ class MemoryStore:
         with self._lock:
             found = list(self._open(collection).entries.items())
         found.sort()
+        return [_stored(collection, id, entry) for id, entry in found]
+
+    def page(self, collection: str, *, after: str = "", limit: int) -> list[Stored]:
+        check_limit(limit)
+        with self._lock:
+            entries = self._open(collection).entries
+            found = [(id, entries[id]) for id in nsmallest(limit, (id for id in entries if id > after))]
         return [_stored(collection, id, entry) for id, entry in found]
 
     def get(self, collection: str, id: str) -> Stored | None:

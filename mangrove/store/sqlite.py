@@ -14,7 +14,7 @@ import msgspec
 from mangrove.store import leases
 from mangrove.store.batch import Writes, decode, encode, evaluate, is_text
 from mangrove.store.feed import Feed
-from mangrove.store.indexes import check_query
+from mangrove.store.indexes import check_limit, check_query
 from mangrove.store.interface import ABSENT, Change, Lease, Operation, Stored, StoreUnavailable
 from mangrove.store.sqlite_file import explained, indexed, lock, open_reader, open_writer
 
@@ -49,6 +49,18 @@ class SqliteStore:
     def load(self, collection: str) -> list[Stored]:
         return self._documents(
             collection, "SELECT id, revision, document FROM documents WHERE collection = ? ORDER BY id", collection
+        )
+
+    def page(self, collection: str, *, after: str = "", limit: int) -> list[Stored]:
+        check_limit(limit)
+        if not is_text(after):
+            return []
+        return self._documents(
+            collection,
+            "SELECT id, revision, document FROM documents WHERE collection = ? AND id > ? ORDER BY id LIMIT ?",
+            collection,
+            after,
+            limit,
         )
 
     def get(self, collection: str, id: str) -> Stored | None:

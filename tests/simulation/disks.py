@@ -44,6 +44,10 @@ class ShakyStore:
         self._reach()
         return self._store.load(collection)
 
+    def page(self, collection: str, *, after: str = "", limit: int) -> list[Stored]:
+        self._reach()
+        return self._store.page(collection, after=after, limit=limit)
+
     def get(self, collection: str, id: str) -> Stored | None:
         self._reach()
         return self._store.get(collection, id)

@@ -63,6 +63,7 @@ def test_all_is_there_after_opening_again(open_store: Open) -> None:
     "use",
     [
         lambda store: store.load("things"),
+        lambda store: store.page("things", limit=1),
         lambda store: store.get("things", "a"),
         lambda store: store.get_many("things", ["a"]),
         lambda store: store.query("services", "owner", "a"),
@@ -93,6 +94,23 @@ def test_load_gives_all_of_a_collection_by_id(store: Store) -> None:
     assert [stored.id for stored in loaded] == sorted(names)
     assert all(stored.collection == "things" and stored.revision == first for stored in loaded)
     assert [stored.document for stored in loaded] == [{"n": id} for id in sorted(names)]
+
+
+def test_pages_of_a_collection_are_all_of_it(store: Store) -> None:
+    names = ["b", "a", "B", "10", "9", "é", "😀", "\uffee", "a.1", "a\0b"]
+    store.apply([Put("things", id, {"n": id}) for id in names])
+    store.apply([Put("other", "x", {"n": 0})])
+    pages, after = [], ""
+    while page := store.page("things", after=after, limit=3):
+        pages.append(page)
+        after = page[-1].id
+    assert [len(page) for page in pages] == [3, 3, 3, 1]
+    assert [stored for page in pages for stored in page] == store.load("things")
+    assert ids(store) == sorted(names)
+    assert store.page("nothing", limit=3) == []
+    assert store.page("things", limit=0) == []
+    with pytest.raises(ValueError, match="limit"):
+        store.page("things", limit=-1)
 
 
 def test_get_gives_one_document_with_its_revision(store: Store) -> None:

@@ -15,6 +15,7 @@ from mangrove.base.log import set_up_logging
 from mangrove.cli.options import RootOptions, named, root_options, ttl_option, uses_option
 from mangrove.client.cluster import DEFAULT_PORT, ClusterClient, operator_token_in
 from mangrove.client.root import RootClient
+from mangrove.model.child import Capacity
 from mangrove.reconcile.child import Record
 from node_engine import main as program
 from node_engine.joining import join_cluster, leave_cluster, membership_in
@@ -86,12 +87,18 @@ def status(data_dir: Path) -> None:
         click.echo(
             f"  CPU {own.cpu:.0f} % of {room.cpu // 1000} cores, "
             f"memory {own.memory_percent:.0f} % of {room.memory} MiB, "
-            f"load {own.load:.2f}; runtimes: {', '.join(shown.capacity.runtimes) or 'none'}"
+            f"load {own.load:.2f}; runtimes: {_runtimes(shown.capacity)}"
         )
     for attempt in shown.attempts:
         used = shown.usage.get(attempt.attempt)
         figures = f", CPU {used.cpu:.1f} %, {used.memory // 2**20} MiB" if used is not None else ""
         click.echo(f"  {attempt.attempt}  {attempt.phase}{figures}  {attempt.reason}".rstrip())
+
+
+def _runtimes(capacity: Capacity) -> str:
+    """Such as `docker (Podman 4.3.1), process`."""
+    engines = capacity.engines
+    return ", ".join(f"{name} ({engines[name]})" if name in engines else name for name in capacity.runtimes) or "none"
 
 
 @node.command()

@@ -94,11 +94,15 @@ class Measuring:
 
     def _look(self) -> Capacity:
         """What the node can allocate now, and by which runtimes."""
-        there = []
+        there, engines = [], {}
         for name, runtime in self._runtimes.items():
             problem = runtime.available()
             if problem:
                 log.warning("runtime %s cannot be used: %s", name, problem)
             else:
                 there.append(name)
-        return msgspec.structs.replace(self._telemetry.capacity(), runtimes=tuple(sorted(there)), labels=self._labels)
+                if runtime.engine:
+                    engines[name] = runtime.engine
+        return msgspec.structs.replace(
+            self._telemetry.capacity(), runtimes=tuple(sorted(there)), engines=engines, labels=self._labels
+        )

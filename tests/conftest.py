@@ -13,13 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import docker_engine
+from tests import docker_engine, podman_engine
 
 END_TO_END = Path(__file__).with_name("e2e")
 IN_CI = os.environ.get("CI") == "true"
 
 #: In the environment of everything that a test process starts, so that it is found even when its parent is gone.
 RUN_MARK = "MANGROVE_TEST_RUN"
+
+#: Fixtures that give the address of a container engine, of which there is one for all tests.
+_ENGINES = {"docker_host", "podman_host", "container_host"}
 
 #: Ports below those that Linux gives to outgoing connections (from 32768), which could take one meanwhile.
 FIRST_PORT = 20_000
@@ -47,7 +50,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What loads the whole machine, or shares a Docker engine, runs in one worker, one after the other."""
     for item in items:
-        if item.path.is_relative_to(END_TO_END) or "docker_host" in getattr(item, "fixturenames", ()):
+        if item.path.is_relative_to(END_TO_END) or _ENGINES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group("machine"))
 
 
@@ -121,3 +124,28 @@ def docker_host() -> Iterator[str]:
         yield url
     else:
         pytest.skip("no Docker engine answers, and dockerd cannot be started here (not root, or not installed)")
+
+
+@pytest.fixture(scope="session")
+def registry_port(free_port: Callable[[], int]) -> int:
+    """The port of loopback on which engines of the tests take images from a registry without encryption."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def podman_host(registry_port: int) -> Iterator[str]:
+    """URL of a Podman engine of our own; skips where it cannot be started."""
+    if problem := podman_engine.cannot_start():
+        pytest.skip(problem)
+    with (
+        tempfile.TemporaryDirectory(prefix="mangrove-podman-", ignore_cleanup_errors=True) as folder,
+        podman_engine.own_engine(Path(folder), registry_port) as url,
+    ):
+        yield url
+
+
+@pytest.fixture(params=["docker", "podman"])
+def container_host(request: pytest.FixtureRequest) -> str:
+    """URL of a container engine: every test that takes this runs with each."""
+    url: str = request.getfixturevalue(f"{request.param}_host")
+    return url

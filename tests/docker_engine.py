@@ -21,7 +21,7 @@ import psutil
 NETWORKS = [
     network
     for block in ("198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24")
-    for network in ipaddress.ip_network(block).subnets(new_prefix=28)
+    for network in ipaddress.IPv4Network(block).subnets(new_prefix=28)
 ]
 
 #: Seconds for an engine to answer, and to stop: measured 1 to 3 on two busy cores.
@@ -47,7 +47,7 @@ def own_engine(folder: Path) -> Iterator[str]:
     """
     # A socket's path may have 107 characters at most.
     url = f"unix://{folder}/docker.sock"
-    with _bridge() as bridge, (folder / "log").open("wb") as log:
+    with bridge() as (name, _), (folder / "log").open("wb") as log:
         engine = subprocess.Popen(
             [
                 "dockerd",
@@ -55,7 +55,7 @@ def own_engine(folder: Path) -> Iterator[str]:
                 f"--data-root={folder}/data",
                 f"--exec-root={folder}/exec",
                 f"--pidfile={folder}/pid",
-                f"--bridge={bridge}",
+                f"--bridge={name}",
                 "--iptables=false",
                 "--ip6tables=false",
                 "--ip-masq=false",
@@ -65,22 +65,32 @@ def own_engine(folder: Path) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
         )
         try:
-            deadline = time.monotonic() + PATIENCE
-            while not _answers(url):
-                if engine.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"dockerd did not start: {(folder / 'log').read_text()[-2000:]}")
-                time.sleep(0.1)
+            wait_for(engine, url, folder / "log")
             yield url
         finally:
-            engine.terminate()
-            try:
-                engine.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                engine.kill()
-                engine.wait(PATIENCE)
-            for mount in reversed(psutil.disk_partitions(all=True)):
-                if mount.mountpoint.startswith(f"{folder}/"):
-                    subprocess.run(["umount", "--lazy", mount.mountpoint], check=False)
+            end(engine, folder)
+
+
+def wait_for(engine: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Until the engine that was just started answers at `url`. Raises RuntimeError with the end of its log."""
+    deadline = time.monotonic() + PATIENCE
+    while not _answers(url):
+        if engine.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{log}: the engine did not start: {log.read_text()[-2000:]}")
+        time.sleep(0.1)
+
+
+def end(engine: subprocess.Popen[bytes], folder: Path) -> None:
+    """Stop the engine, and unmount what it mounted in its folder."""
+    engine.terminate()
+    try:
+        engine.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        engine.kill()
+        engine.wait(PATIENCE)
+    for mount in reversed(psutil.disk_partitions(all=True)):
+        if mount.mountpoint.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", mount.mountpoint], check=False)
 
 
 def _answers(url: str) -> bool:
@@ -97,8 +107,8 @@ def _answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def _bridge() -> Iterator[str]:
-    """A bridge of our own, so that the machine's docker0 is neither made nor changed."""
+def bridge() -> Iterator[tuple[str, ipaddress.IPv4Network]]:
+    """A bridge of our own and its network, whose first address it has; no bridge of the machine is touched."""
     taken = _routes()
     for number, network in enumerate(NETWORKS):
         name = f"mangrovetest{number}"
@@ -109,7 +119,7 @@ def _bridge() -> Iterator[str]:
         try:
             subprocess.run(["ip", "address", "add", f"{network[1]}/28", "dev", name], check=True)
             subprocess.run(["ip", "link", "set", name, "up"], check=True)
-            yield name
+            yield name, network
         finally:
             subprocess.run(["ip", "link", "delete", name], check=False)
         return

@@ -23,7 +23,7 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
 
     largest: what is free on the largest single nodes behind it, of which none is smaller than another in everything;
     empty for a node. nodes: how many stand behind it. version: of the assignment that `largest` reflects. gpu_drivers:
-    one name a device.
+    one name a device. engines: of a node, by runtime, the program behind it, such as "Podman 4.3.1".
     """
 
     allocatable: Resources = Resources()
@@ -32,6 +32,7 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     architectures: tuple[str, ...] = ()
     operating_systems: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
+    engines: dict[str, str] = {}
     labels: dict[str, str] = {}
     gpu_drivers: tuple[str, ...] = ()
     position: Position | None = None

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 
 from mangrove.base.errors import InvalidInput
+from node_engine.runtimes.docker_client import engine_address
 from node_engine.runtimes.interface import Runtime
 from node_engine.runtimes.process import ProcessRuntime
-
-#: Where a Docker engine listens unless told otherwise.
-_DOCKER_SOCKET = Path("/var/run/docker.sock")
 
 KINDS = ("docker", "process", "simulated")
 
@@ -19,21 +16,19 @@ KINDS = ("docker", "process", "simulated")
 def choose_runtimes(wanted: str, folder: Path, installation: str, node: str) -> dict[str, Runtime]:
     """Runtimes by name. wanted: `docker,process`, or empty for those that this machine has. folder: for processes.
 
-    A Docker engine that is there but does not answer is kept: it may come back. Raises InvalidInput.
+    An engine (Docker, Podman) that is there but does not answer is kept: it may come back. Raises InvalidInput.
     """
     names = [name.strip() for name in wanted.split(",") if name.strip()]
     for name in names:
         if name not in KINDS:
             raise InvalidInput("--runtimes", f"{name!r} is not one of {', '.join(KINDS)}")
     if not names:
-        names = ["docker", "process"] if _docker_is_there() else ["process"]
+        names = ["docker", "process"] if _engine_is_there() else ["process"]
     return {name: _make(name, folder, installation, node) for name in dict.fromkeys(names)}
 
 
-def _docker_is_there() -> bool:
-    return importlib.util.find_spec("docker") is not None and (
-        _DOCKER_SOCKET.exists() or bool(os.environ.get("DOCKER_HOST"))
-    )
+def _engine_is_there() -> bool:
+    return importlib.util.find_spec("docker") is not None and bool(engine_address())
 
 
 def _make(name: str, folder: Path, installation: str, node: str) -> Runtime:

@@ -1,4 +1,4 @@
-"""Instances as containers of the node's Docker engine."""
+"""Instances as containers of the node's container engine: Docker, or Podman behind the same interface."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from mangrove.base.clock import Clock, SystemClock
 from mangrove.model.attempt import Usage
-from node_engine.runtimes import processes
+from node_engine.runtimes import podman, processes
 from node_engine.runtimes.cgroups import ControlGroups
 from node_engine.runtimes.disk import DiskSizes
 from node_engine.runtimes.docker_client import DockerClient, NotThere, Taken
@@ -58,7 +58,7 @@ class _Seen:
 
 
 class DockerRuntime:
-    """Runs containers. host: the engine's address; empty for DOCKER_HOST, and then for Docker's usual socket."""
+    """Runs containers. host: the engine's address; empty for DOCKER_HOST, and then for the usual sockets."""
 
     name = "docker"
 
@@ -78,6 +78,10 @@ class DockerRuntime:
     def available(self) -> str:
         return self._client.problem()
 
+    @property
+    def engine(self) -> str:
+        return self._client.engine
+
     def prepare(self, workload: Workload, progress: Progress) -> None:
         image = workload.specification.image
         if not image:
@@ -85,6 +89,8 @@ class DockerRuntime:
         request = request_of(workload, self._labels)
         if self._inspect(workload.attempt):
             return
+        if self.engine.startswith(podman.NAME):
+            podman.check(workload, local=self._client.address.startswith("unix:"))
         try:
             self._create(workload, request)
         except NotThere:

@@ -20,7 +20,8 @@ _log = logging.getLogger(__name__)
 _RETRY, _RETRY_MOST = 0.5, 30.0
 #: Seconds for the thread to end when told to; it only has to notice that its connection is closed.
 _FAREWELL = 3.0
-_OF_INTEREST = ["start", "die", "oom", "destroy"]
+#: In Docker's words, and in Podman's where they differ (asked for "die", Podman 4.3 tells nothing and calls it so).
+_OF_INTEREST = ["start", "die", "died", "oom", "destroy", "remove"]
 
 
 class DockerEvents:

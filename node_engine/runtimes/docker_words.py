@@ -1,4 +1,4 @@
-"""What the Docker engine says, in words for the person who deployed something."""
+"""What the container engine says, in words for the person who deployed something."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from node_engine.runtimes.interface import RuntimeFault
 
-#: What the engine's message looks like (Docker 20.10 to 28), what it means, and whether trying again is in vain.
+#: What engines say (Docker 20.10 to 28, Podman 4.3), what it means, and whether trying again is in vain.
 _MEANINGS: tuple[tuple[str, str, bool], ...] = (
     (
         r":(\d+)(?: failed)?: (?:port is already allocated|.*address already in use)",
@@ -23,12 +23,21 @@ _MEANINGS: tuple[tuple[str, str, bool], ...] = (
         "Docker cannot give GPUs: install nvidia-container-toolkit on this node",
         False,
     ),
+    (
+        r"unable to set memory limit to (\d+) \(current usage",
+        "memory: a limit of {0} bytes is less than a container needs to start",
+        True,
+    ),
     (r"[Mm]inimum memory limit allowed is (\w+)", "memory: Docker needs a limit of at least {0}", True),
     (r"[Rr]ange of CPUs is from (\S+) to (\S+?),", "vcpus: Docker on this node can give {0} to {1}", True),
     (r"invalid reference format|invalid repository name", "image {image} is not a valid image name", True),
     (r"manifest unknown|manifest for .* not found", "image {image} not found", False),
     (r"pull access denied|unauthorized|denied:", "image {image} not found, or it needs a login", False),
-    (r"unknown blob|blob unknown|layer verification failed", "image {image} is not whole in its registry", False),
+    (
+        r"unknown blob|blob unknown|layer verification failed|reading blob .*404 ",
+        "image {image} is not whole in its registry",
+        False,
+    ),
     (r"no matching manifest for (\S+)", "image {image} is not made for {0}", False),
     (
         r"dial tcp|no such host|connection refused|timeout|TLS handshake|\bEOF\b|request canceled|connection reset",
@@ -42,23 +51,26 @@ _MEANINGS: tuple[tuple[str, str, bool], ...] = (
 _SHOWN = 300
 
 
-def fault_of(said: str, image: str = "") -> RuntimeFault:
-    """The fault for what the engine said about an instance of `image`."""
+def fault_of(said: str, image: str = "", engine: str = "Docker") -> RuntimeFault:
+    """The fault for what the engine called `engine` said about an instance of `image`."""
     line = " ".join(said.split())
     for pattern, meaning, permanent in _MEANINGS:
         if found := re.search(pattern, line):
             return RuntimeFault(meaning.format(*found.groups(), image=image), permanent=permanent)
-    return RuntimeFault(f"Docker: {line[:_SHOWN]}")
+    return RuntimeFault(f"{engine or 'Docker'}: {line[:_SHOWN]}")
 
 
 def away(address: str) -> str:
     """That the engine at `address` does not answer, and what to do."""
+    name, unit = ("Podman", "podman.socket") if "podman" in address else ("Docker", "docker")
     return (
-        f"the Docker engine does not answer at {address}: start it (systemctl start docker), "
+        f"the {name} engine does not answer at {address}: start it (systemctl start {unit}), "
         "or say where it is (DOCKER_HOST)"
     )
 
 
 def closed_to_us(path: str) -> str:
     """That we may not use the engine's socket at `path`, and what to do."""
+    if "podman" in path:
+        return f"no permission to use Podman's socket {path}: run as root, or as the user whose Podman it is"
     return f"no permission to use Docker's socket {path}: run as root, or as a member of the group docker"

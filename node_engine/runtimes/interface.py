@@ -76,6 +76,10 @@ class Runtime(Protocol):
     def available(self) -> str:
         """Empty when it can be used now, else one line that says why not and what to do."""
 
+    @property
+    def engine(self) -> str:
+        """Name and version of the program behind it, such as "Podman 4.3.1"; empty when there is none, or not known."""
+
     def prepare(self, workload: Workload, progress: Progress) -> None:
         """Get the image and make the sandbox. Raises RuntimeFault."""
 

@@ -84,6 +84,7 @@ class ProcessRuntime:
     """
 
     name = "process"
+    engine = ""
 
     def __init__(
         self,

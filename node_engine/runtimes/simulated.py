@@ -44,6 +44,10 @@ class SimulatedRuntime:
         return self._name
 
     @property
+    def engine(self) -> str:
+        return ""
+
+    @property
     def running(self) -> frozenset[str]:
         """Attempts that run now: what an orphan would be found in."""
         with self._lock:

@@ -84,10 +84,11 @@ def tar_of(name: str, content: bytes) -> bytes:
 
 
 def load_image(host: str, name: str = IMAGE, *changes: str) -> str:
-    """Put an image of busybox into the Docker engine at `host`; changes: as of `docker import --change`."""
+    """Put an image of busybox into the container engine at `host`; changes: as of `docker import --change`."""
     repository, _, tag = name.rpartition(":")
     with contextlib.closing(docker.APIClient(base_url=host, version="auto", timeout=60)) as api:
-        api.import_image_from_data(busybox_layer(), repository=repository, tag=tag, changes=list(changes) or None)
+        answer = api.import_image_from_data(busybox_layer(), changes=list(changes) or None)
+        api.tag(json.loads(answer)["status"], repository, tag)  # Podman's import knows no tags
     return name
 
 
@@ -129,7 +130,7 @@ def _digest(content: bytes) -> str:
 
 
 @contextlib.contextmanager
-def registry() -> Iterator[Registry]:
+def registry(port: int) -> Iterator[Registry]:
     """A registry that is empty at first."""
     shelf = Registry()
 
@@ -164,8 +165,8 @@ def registry() -> Iterator[Registry]:
         def log_message(self, format: str, *args: object) -> None:
             """Not to the tests' output."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    shelf.port = server.server_port
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    shelf.port = port
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""Containers as instances, in a real Docker engine."""
+"""Containers as instances, in a real Docker engine and a real Podman."""
 
 from __future__ import annotations
 
@@ -38,18 +38,19 @@ def workload(attempt: str, *command: str, **given: Any) -> Workload:
 
 
 @pytest.fixture
-def runtime(docker_host: str) -> Iterator[DockerRuntime]:
-    load_image(docker_host)
-    made = DockerRuntime(INSTALLATION, "n1", host=docker_host)
+def runtime(container_host: str) -> Iterator[DockerRuntime]:
+    load_image(container_host)
+    made = DockerRuntime(INSTALLATION, "n1", host=container_host)
+    assert not made.available()
     yield made
     remove_all(made)
     made.close()
 
 
 @pytest.fixture
-def api(docker_host: str) -> Iterator[docker.APIClient]:
+def api(container_host: str) -> Iterator[docker.APIClient]:
     """The engine as others use it."""
-    with contextlib.closing(docker.APIClient(base_url=docker_host, version="auto", timeout=60)) as client:
+    with contextlib.closing(docker.APIClient(base_url=container_host, version="auto", timeout=60)) as client:
         yield client
 
 
@@ -64,6 +65,13 @@ def ended(runtime: DockerRuntime) -> Instance:
 
 
 # What is made.
+
+
+def test_the_engines_name_and_version_are_known(runtime: DockerRuntime, api: docker.APIClient) -> None:
+    (engine,) = (part for part in api.version()["Components"] if part["Name"] in ("Engine", "Podman Engine"))
+    name = "Podman" if engine["Name"].startswith("Podman") else "Docker"
+
+    assert runtime.engine == f"{name} {engine['Version']}"
 
 
 def test_what_the_engine_was_asked_for(runtime: DockerRuntime, api: docker.APIClient, tmp_path: Path) -> None:
@@ -89,7 +97,9 @@ def test_what_the_engine_was_asked_for(runtime: DockerRuntime, api: docker.APICl
     host = found["HostConfig"]
     assert (host["NanoCpus"], host["Memory"], host["MemorySwap"]) == (250_000_000, 2**25, 2**25)
     assert host["RestartPolicy"]["Name"] == "no"
-    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10485760", "max-file": "2"}}
+    # Podman does not say how large it lets its log grow.
+    told = {"max-size": "10485760", "max-file": "2"} if runtime.engine.startswith("Docker") else None
+    assert host["LogConfig"] == {"Type": "json-file", "Config": told}
     assert not host["Privileged"]
     wait_until(lambda: b"Read-only" in runtime.logs("a1", 10), "it ran")
     lines = runtime.logs("a1", 10).decode().splitlines()
@@ -98,8 +108,8 @@ def test_what_the_engine_was_asked_for(runtime: DockerRuntime, api: docker.APICl
     assert runtime.logs("a1", 1).decode() == "touch: /mnt/x: Read-only file system\n"
 
 
-def test_a_command_stands_for_the_entry_point_too(runtime: DockerRuntime, docker_host: str) -> None:
-    image = load_image(docker_host, "mangrove-test/talker:1", 'ENTRYPOINT ["echo", "image"]', 'CMD ["says"]')
+def test_a_command_stands_for_the_entry_point_too(runtime: DockerRuntime, container_host: str) -> None:
+    image = load_image(container_host, "mangrove-test/talker:1", 'ENTRYPOINT ["echo", "image"]', 'CMD ["says"]')
     run(runtime, workload("a1", image=image))
     run(runtime, workload("a2", "echo", "user", "says", image=image))
     wait_until(lambda: all(each.state == "exited" for each in runtime.list()), "both ended")
@@ -136,6 +146,14 @@ def test_a_port_that_a_process_of_the_node_has(runtime: DockerRuntime) -> None:
             runtime.start(given)
 
 
+#: What Podman says instead; nothing where it takes as much as the node has.
+_IN_PODMAN = {
+    "memory: Docker needs a limit of at least 6MB": "memory: a limit of 1048576 bytes is less than",
+    "vcpus: Docker on this node can give 0.01 to": "",
+    "Docker cannot give GPUs: install nvidia-container-toolkit on this node": "Podman cannot give GPUs through",
+}
+
+
 @pytest.mark.parametrize(
     ("given", "message", "permanent"),
     [
@@ -149,7 +167,14 @@ def test_a_port_that_a_process_of_the_node_has(runtime: DockerRuntime) -> None:
     ],
 )
 def test_what_cannot_be_made(runtime: DockerRuntime, given: dict[str, Any], message: str, permanent: bool) -> None:
-    command = given.pop("command", ("sleep", "60"))
+    if runtime.engine.startswith("Podman"):
+        message = _IN_PODMAN.get(message, message)
+    command = given.get("command", ("sleep", "60"))
+    given = {key: value for key, value in given.items() if key != "command"}
+    if not message:
+        run(runtime, workload("a1", *command, **given))
+        assert only(runtime).state == "running"
+        return
     with pytest.raises(RuntimeFault) as caught:
         run(runtime, workload("a1", *command, **given))
     assert caught.value.message.startswith(message)
@@ -199,11 +224,11 @@ def test_an_answer_that_was_lost(runtime: DockerRuntime, monkeypatch: pytest.Mon
 
 
 def test_a_missing_image_is_pulled_with_progress(
-    runtime: DockerRuntime, api: docker.APIClient, monkeypatch: pytest.MonkeyPatch
+    registry_port: int, runtime: DockerRuntime, api: docker.APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(docker_pull, "_PROGRESS_EVERY", 0.0)
     said: list[str] = []
-    with registry() as shelf:
+    with registry(registry_port) as shelf:
         image = shelf.add("team/app", "1", runtimes.busybox_layer(), runtimes.tar_of("noise", os.urandom(6 * 2**20)))
         given = workload("a1", "sleep", "60", image=image)
         try:
@@ -218,12 +243,13 @@ def test_a_missing_image_is_pulled_with_progress(
             api.remove_image(image)
     assert said[0] == f"pulling {image}"
     assert len(set(said)) == len(said), "nothing is said twice"
-    assert any(line.startswith(f"pulling {image}: ") and line.endswith(" of 7 MiB") for line in said)
+    if runtime.engine.startswith("Docker"):  # Podman does not count
+        assert any(line.startswith(f"pulling {image}: ") and line.endswith(" of 7 MiB") for line in said)
 
 
-def test_progress_is_bounded_in_rate(runtime: DockerRuntime, api: docker.APIClient) -> None:
+def test_progress_is_bounded_in_rate(runtime: DockerRuntime, api: docker.APIClient, registry_port: int) -> None:
     said: list[str] = []
-    with registry() as shelf:
+    with registry(registry_port) as shelf:
         image = shelf.add("team/app", "2", runtimes.tar_of("noise", os.urandom(6 * 2**20)))
         start = SystemClock().now()
         runtime.prepare(workload("a1", "sleep", "60", image=image), said.append)
@@ -233,8 +259,8 @@ def test_progress_is_bounded_in_rate(runtime: DockerRuntime, api: docker.APIClie
     assert len(said) <= 1 + seconds
 
 
-def test_an_image_that_its_registry_does_not_have(runtime: DockerRuntime) -> None:
-    with registry() as shelf:
+def test_an_image_that_its_registry_does_not_have(runtime: DockerRuntime, registry_port: int) -> None:
+    with registry(registry_port) as shelf:
         shelf.add("team/app", "1", runtimes.busybox_layer())
         image = f"127.0.0.1:{shelf.port}/team/app:9"
         with pytest.raises(RuntimeFault, match=f"^image {image} not found$") as caught:
@@ -243,9 +269,9 @@ def test_an_image_that_its_registry_does_not_have(runtime: DockerRuntime) -> Non
     assert not runtime.list()
 
 
-def test_a_part_of_an_image_that_is_missing(runtime: DockerRuntime) -> None:
+def test_a_part_of_an_image_that_is_missing(runtime: DockerRuntime, registry_port: int) -> None:
     """The engine learns that in the middle of a pull, when it has said already that all is well."""
-    with registry() as shelf:
+    with registry(registry_port) as shelf:
         image = shelf.add("team/app", "4", runtimes.busybox_layer())
         shelf.blobs = {digest: blob for digest, blob in shelf.blobs.items() if blob.startswith(b"{")}
         with pytest.raises(RuntimeFault, match=f"^image {image} is not whole in its registry$"):
@@ -258,11 +284,11 @@ def test_a_registry_that_is_away(runtime: DockerRuntime, free_port: Callable[[],
         runtime.prepare(workload("a1", "sleep", "60", image=image), say_nothing)
 
 
-def test_a_pull_can_be_given_up(runtime: DockerRuntime) -> None:
+def test_a_pull_can_be_given_up(runtime: DockerRuntime, registry_port: int) -> None:
     def give_up(line: str) -> None:
         raise RuntimeFault("given up")
 
-    with registry() as shelf:
+    with registry(registry_port) as shelf:
         image = shelf.add("team/app", "3", runtimes.busybox_layer())
         with pytest.raises(RuntimeFault, match=r"^given up$"):
             runtime.prepare(workload("a1", "sleep", "60", image=image), give_up)
@@ -334,7 +360,8 @@ def test_logs_are_bounded(runtime: DockerRuntime) -> None:
     run(runtime, workload("a1", "sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x; echo; echo end; echo last"))
     ended(runtime)
 
-    assert len(runtime.logs("a1", 1000)) == 64 * 1024
+    if runtime.engine.startswith("Docker"):  # Podman leaves lines of more than 4 kB out of the last ones
+        assert len(runtime.logs("a1", 1000)) == 64 * 1024
     assert runtime.logs("a1", 2) == b"end\nlast\n"
 
 
@@ -412,14 +439,14 @@ class Relay:
 
 
 def test_the_engine_goes_away_and_comes_back(
-    docker_host: str, runtime: DockerRuntime, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+    container_host: str, runtime: DockerRuntime, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not docker_host.startswith("unix:"):
+    if not container_host.startswith("unix:"):
         pytest.skip("the engine is on another machine")
     monkeypatch.setattr(docker_events, "_RETRY", 0.05)
     monkeypatch.setattr(docker_events, "_RETRY_MOST", 0.2)
     port = free_port()
-    relay = Relay(docker_host, port)
+    relay = Relay(container_host, port)
     relayed = DockerRuntime(INSTALLATION, "n1", host=f"tcp://127.0.0.1:{port}")
     told = threading.Event()
     try:
@@ -445,7 +472,7 @@ def test_the_engine_goes_away_and_comes_back(
 
 
 def test_a_close_that_comes_while_the_events_are_asked_for(
-    docker_host: str, runtime: DockerRuntime, monkeypatch: pytest.MonkeyPatch
+    container_host: str, runtime: DockerRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closing = threading.Event()
     events = docker.APIClient.events
@@ -456,7 +483,7 @@ def test_a_close_that_comes_while_the_events_are_asked_for(
 
     monkeypatch.setattr(docker.APIClient, "events", late)
     monkeypatch.setattr(docker_events, "_FAREWELL", 0.0)
-    other = DockerRuntime(INSTALLATION, "n1", host=docker_host)
+    other = DockerRuntime(INSTALLATION, "n1", host=container_host)
     other.watch(lambda: pytest.fail("told after close"))
     other.close()
     closing.set()
@@ -477,9 +504,11 @@ def test_the_sdk_is_not_loaded_before_it_is_used() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_start_is_no_slower_than_dockers_own(docker_host: str, runtime: DockerRuntime) -> None:
+def test_a_start_is_no_slower_than_dockers_own(docker_host: str) -> None:
     if shutil.which("docker") is None:
         pytest.skip("the docker command is not installed")
+    load_image(docker_host)
+    runtime = DockerRuntime(INSTALLATION, "n1", host=docker_host)
     ours, theirs = [], []
     for number in range(5):
         start = SystemClock().now()
@@ -493,4 +522,5 @@ def test_a_start_is_no_slower_than_dockers_own(docker_host: str, runtime: Docker
         runtime.remove(f"a{number}")
         subprocess.run(["docker", "-H", docker_host, "rm", "-f", name], stdout=subprocess.DEVNULL, check=True)
     # All that is ours to add is two or three calls of a few milliseconds.
+    runtime.close()
     assert statistics.median(ours) < statistics.median(theirs) + 0.3

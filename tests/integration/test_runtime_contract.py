@@ -1,4 +1,4 @@
-"""What every runtime does the same, tried on each: Docker, processes, and the simulated twin."""
+"""What every runtime does the same, tried on each: Docker, Podman, processes, and the simulated twin."""
 
 from __future__ import annotations
 
@@ -141,6 +141,7 @@ class SimulatedCase(Case):
 @pytest.fixture(
     params=[
         pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.xdist_group("machine")]),
+        pytest.param("podman", marks=[pytest.mark.docker, pytest.mark.xdist_group("machine")]),
         "process",
         "simulated",
     ]
@@ -150,8 +151,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     control = tmp_path / "control"
     control.mkdir()
     match request.param:
-        case "docker":
-            made = DockerCase(control, request.getfixturevalue("docker_host"))
+        case "docker" | "podman" as engine:
+            made = DockerCase(control, request.getfixturevalue(f"{engine}_host"))
         case "process":
             made = ProcessCase(control, tmp_path / "instances")
         case _:

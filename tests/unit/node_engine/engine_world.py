@@ -34,6 +34,8 @@ class Thing:
 class FakeRuntime:
     """A runtime that does at once what it is asked, and counts. fault: raised by every call while it is set."""
 
+    engine = ""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.things: dict[str, Thing] = {}

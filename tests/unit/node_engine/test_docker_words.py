@@ -90,3 +90,7 @@ def test_braces_in_what_was_said_do_no_harm() -> None:
     assert fault_of("bind source path does not exist: /{0}{nope}").message == (
         "volume /{0}{nope} does not exist on this node"
     )
+
+
+def test_who_said_what_is_not_known() -> None:
+    assert fault_of("a b\n c", engine="Podman").message == "Podman: a b c"

@@ -41,6 +41,7 @@ from mangrove.link.messages import (
     Welcome,
 )
 from mangrove.link.sync import Replica, Source
+from mangrove.link.tally import Tally
 from mangrove.model.attempt import Attempt, Usage
 from mangrove.model.child import Capacity
 
@@ -107,6 +108,7 @@ class ChildLink:
         self.events: list[Event] = []
         self.dropped = 0
         self.newest_drop = ""
+        self.tally = Tally()
         self.state: State = "closed"
         self.store = store
         self.term = term
@@ -179,12 +181,14 @@ class ChildLink:
         except (BadMessage, msgspec.DecodeError, msgspec.ValidationError) as error:
             self.dropped += 1
             self.newest_drop = f"{kind}: {error}"
+            self.tally.drop(str(error))
 
     def _receive(self, kind: str, payload: bytes, now: float) -> None:
         if kind not in DOWN_KINDS:
             raise BadMessage("a kind that does not come down")
         topic = topic_of(self.identity.parent, self.identity.child, "down", kind)
         header, message = unseal(self.identity.key, topic, payload)
+        self.tally.heard[kind] += 1
         if header.session != self._session:
             raise BadMessage("of another session")
         if not self._lanes.admit(kind, header):
@@ -400,6 +404,7 @@ class ChildLink:
         return {name: source.digest for name, source in self._channels.items()}
 
     def _send(self, kind: str, payload: msgspec.Struct) -> None:
+        self.tally.sent[kind] += 1
         self.effects.append(Send(kind, self._sealed(kind, payload), QOS[kind]))
 
     def _sealed(self, kind: str, payload: msgspec.Struct) -> bytes:

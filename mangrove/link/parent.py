@@ -52,6 +52,7 @@ from mangrove.link.parent_events import (
     Suspect,
 )
 from mangrove.link.sync import Replica, Source
+from mangrove.link.tally import Tally
 from mangrove.model.attempt import Attempt, Status
 from mangrove.model.child import Capacity, NodeView
 
@@ -136,6 +137,7 @@ class ParentLink:
         self.events: list[Event] = []
         self.dropped = 0
         self.newest_drop = ""
+        self.tally = Tally()
         self.peers: dict[str, Peer] = {}
         self._parent = parent
         self._store = store
@@ -234,6 +236,7 @@ class ParentLink:
         except (BadMessage, msgspec.DecodeError, msgspec.ValidationError) as error:
             self.dropped += 1
             self.newest_drop = f"{child[:40]} {kind[:20]}: {error}"
+            self.tally.drop(str(error))
 
     def _receive(self, child: str, kind: str, payload: bytes, via: int, now: float) -> None:
         if kind not in UP_KINDS:
@@ -242,6 +245,7 @@ class ParentLink:
         if peer is None:
             raise BadMessage("an unknown child")
         header, message = unseal(peer.key, topic_of(self._parent, child, "up", kind), payload)
+        self.tally.heard[kind] += 1
         if isinstance(message, Hello):
             self._greet(child, peer, header, message, via, now)
             return
@@ -414,6 +418,7 @@ class ParentLink:
         via: int | None = None,
     ) -> None:
         peer.sequence += 1
+        self.tally.sent[kind] += 1
         header = Header(PROTOCOL, peer.session if session is None else session, peer.sequence, self._store, self._term)
         data = seal(peer.key, topic_of(self._parent, child, "down", kind), header, payload)
         self.effects.append(Send(child, kind, data, QOS[kind], peer.via if via is None else via))

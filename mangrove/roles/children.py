@@ -6,7 +6,7 @@ The one writer of `children`, `observed` and `nodes`.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,6 +58,8 @@ class Children:
         self.identities: dict[str, Identity] = {}
         self.observed: dict[str, Observed] = {}
         self.usage: dict[str, deque[Usage]] = {}  # by attempt or child, oldest first
+        self.phases: Counter[str] = Counter()  # how often an attempt was heard to come into a phase
+        self.clock_offsets: dict[str, float] = {}  # child → seconds that its wall clock is behind ours
         self._fleet = fleet
         self._ledger = ledger
         self._journal = journal
@@ -143,6 +145,7 @@ class Children:
         self._link.forget(id)
         self._fleet.remove(id)
         self.usage.pop(id, None)
+        self.clock_offsets.pop(id, None)
         if self.known.pop(id, None) is not None:
             self._ledger.write(Delete(documents.CHILDREN, id))
             self._journal.tell("child-removed", id, f"{self.name(id)} was removed, or has left")
@@ -212,6 +215,7 @@ class Children:
                 continue  # another child's; or of an earlier time: not in its assignment, hence being stopped there
             seen, before = Observed(attempt, event.child, statuses[attempt], wall), self.observed.get(attempt)
             if before is None or before.status.phase != seen.status.phase:
+                self.phases[seen.status.phase] += 1
                 with about(self._request_of(attempt)):
                     said = f": {seen.status.reason}" if seen.status.reason else ""
                     log.info("attempt %s of %s is %s%s", attempt, self.name(event.child), seen.status.phase, said)
@@ -240,6 +244,9 @@ class Children:
             self._ledger.write(Delete(documents.NODES, f"{event.child}/{id}"))
 
     def _measured(self, event: link.Measured) -> None:
+        own = event.usage.get("")
+        if own is not None and own.measured:
+            self.clock_offsets[event.child] = self._clock.wall() - own.measured
         for attempt, usage in event.usage.items():
             if not attempt or self._observed_on(attempt, event.child):
                 self.usage.setdefault(attempt or event.child, deque(maxlen=self._usage_kept)).append(usage)

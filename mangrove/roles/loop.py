@@ -43,6 +43,9 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.dropped = 0
         self.failures = 0
+        self.rounds = 0
+        self.busy = 0.0  # seconds spent in rounds
+        self.ended = self._woke = clock.now()  # when the newest round ended, and when it was woken for it
 
     def start(self) -> None:
         """Begin."""
@@ -67,20 +70,37 @@ class Loop:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def waiting(self) -> int:
+        """Events that were posted and not taken yet."""
+        return self._inbox.qsize()
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._take()
                 self._core.work()
+                self._count()
             except Exception:
                 self.failures += 1
                 log.exception("the loop stumbled; it goes on in %g s", _AFTER_FAILURE)
                 self._stopping.wait(_AFTER_FAILURE)
 
+    def _count(self) -> None:
+        self.rounds += 1
+        self.ended = self._clock.now()
+        self.busy += self.ended - self._woke
+
     def _take(self) -> None:
         """Wait for an event or the next deadline, then run all events that are there."""
         timeout = max(0.0, min(self._core.next_wake() - self._clock.now(), 3600.0))
+        try:
+            first = self._inbox.get(timeout=timeout)
+        except queue.Empty:
+            self._woke = self._clock.now()
+            return
+        self._woke = self._clock.now()
         with contextlib.suppress(queue.Empty):
-            self._inbox.get(timeout=timeout)()
+            first()
             for _ in range(_BURST):
                 self._inbox.get_nowait()()

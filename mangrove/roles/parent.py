@@ -183,6 +183,21 @@ class Parent:
         return self._children.usage
 
     @property
+    def phases(self) -> Mapping[str, int]:
+        """How often an attempt was heard to come into each phase, since the start."""
+        return self._children.phases
+
+    @property
+    def clock_offsets(self) -> Mapping[str, float]:
+        """Seconds that a child's wall clock was behind ours when it last told what it uses."""
+        return self._children.clock_offsets
+
+    @property
+    def decisions(self) -> tuple[int, int, float]:
+        """On where to run something: how often a child was found, how often none, and the seconds spent on it."""
+        return self._view.chosen[True], self._view.chosen[False], self._view.seconds
+
+    @property
     def gathering(self) -> bool:
         """Whether this parent started so lately that children it knows may still be on their way."""
         return self.clock.now() < self._gathered and any(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from time import perf_counter
 
 from mangrove.link.parent import ParentLink
 from mangrove.model.attempt import Status
@@ -22,6 +24,8 @@ class FleetView:
         self._children = children
         self._link = link
         self._catalogue = catalogue
+        self.chosen: Counter[bool] = Counter()  # decisions on where to run something: whether a child was found
+        self.seconds = 0.0  # spent on them
         self._misfits: dict[tuple[str, frozenset[str], frozenset[tuple[str, Refusal]]], NoFit] = {}
 
     def status(self, given: Given) -> Status | None:
@@ -40,7 +44,10 @@ class FleetView:
         known = self._misfits.get(question)
         if known is not None:
             return known
+        began = perf_counter()
         answer = place(self._fleet, self._catalogue[slot.specification], avoid=avoid, refused=refused)
+        self.seconds += perf_counter() - began
+        self.chosen[isinstance(answer, Chosen)] += 1
         if isinstance(answer, NoFit):
             self._misfits[question] = answer
         return answer

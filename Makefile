@@ -9,7 +9,8 @@ PYTEST_ARGS ?=
 NO_APT ?=
 
 # Programs that tests use beyond Python, and the Debian packages that have them.
-SYSTEM_PROGRAMS := dockerd:docker.io mosquitto:mosquitto nft:nftables ip:iproute2 busybox:busybox-static podman:podman
+SYSTEM_PROGRAMS := dockerd:docker.io mosquitto:mosquitto nft:nftables ip:iproute2 busybox:busybox-static podman:podman \
+    promtool:prometheus
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test-deps system-packages test soak bench simulate docs lint clean

@@ -27,7 +27,10 @@ from mangrove.link.transports.interface import Broker
 from mangrove.link.transports.mqtt import MqttChildTransport
 from mangrove.model.child import Position
 from mangrove.model.documents import META
+from mangrove.roles import readings
+from mangrove.roles.exposition import Exposition
 from mangrove.roles.http_server import serve
+from mangrove.roles.metrics_page import metrics_route
 from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded, wait_for_signal
 from mangrove.roles.requests import install_requests
 from mangrove.roles.routes import register
@@ -83,7 +86,15 @@ def run(arguments: Sequence[str]) -> None:
         running = Running(base, cluster, cluster.parent, "cluster")
         deliver_up, deliver_down = running.deliver(cluster.handle_up), running.deliver(cluster.handle_down)
         app = Flask("cluster_orchestrator", static_folder=None)
-        install_requests(app)
+        exposition = Exposition(
+            "cluster",
+            (
+                running.readings,
+                lambda: readings.upwards(cluster.role.link, base.clock),
+                lambda: readings.nodes((joined.name, view) for view in cluster.nodes()),
+            ),
+        )
+        install_requests(app, exposition.on_answered)
         install_error_handlers(app)
         common = common_routes(
             base.store,
@@ -98,7 +109,7 @@ def run(arguments: Sequence[str]) -> None:
             base.store, base.clock, cluster_id=joined.child, nodes=cluster.nodes, on_revoked=base.refresh_accounts
         )
         operator = local.keep_operator_token(base.data, base.secret)
-        register(app, [*common, *own], local.guard(operator))
+        register(app, [*common, metrics_route(exposition, base.metrics_token), *own], local.guard(operator))
         running.start()
         ending.callback(running.stop)
         ending.callback(up.close)

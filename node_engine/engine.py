@@ -8,6 +8,7 @@ is saved before the operation it allows is given out; a record that cannot be sa
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -70,6 +71,8 @@ class Engine:
         self._trouble = ""
         self._reports = Reports()
         self._reports.touch(self._lives)
+        #: How often an attempt came into each phase.
+        self.phases_entered: Counter[Phase] = Counter()
 
     # What comes in
 
@@ -178,6 +181,15 @@ class Engine:
             if life.record.phase is Phase.RUNNING:
                 running.setdefault(life.record.specification.runtime, []).append(id)
         return running
+
+    def phases(self) -> Counter[Phase]:
+        """How many attempts are in each phase. May be called from any thread."""
+        return Counter(life.record.phase for life in list(self._lives.values()))
+
+    def slot_of(self, attempt: str) -> tuple[str, int] | None:
+        """Service and number of an attempt that is known here. May be called from any thread."""
+        life = self._lives.get(attempt)
+        return None if life is None else (life.record.attempt.service, life.record.attempt.number)
 
     @property
     def trouble(self) -> str:
@@ -297,6 +309,7 @@ class Engine:
             self._unsaved = True
             self._reports.touch((id,))
             if before is None or before.record.phase is not life.record.phase:
+                self.phases_entered[life.record.phase] += 1
                 _log_phase(life.record)
 
     def _drop(self, life: Life, moment: Moment) -> None:

@@ -17,6 +17,7 @@ from mangrove.base.clock import SystemClock
 from mangrove.base.errors import MangroveError
 from mangrove.base.log import set_up_logging
 from node_engine.joining import join_cluster, membership_in
+from node_engine.metrics import serve_metrics
 from node_engine.shell import Shell
 from node_engine.state import StateFolder
 
@@ -54,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--address", default="", help="its own address, for others (found out when left away)")
     options.add_argument("--runtimes", default="", help="which to use, as `docker,process` (those that are there)")
     options.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="for placement; repeatable")
+    options.add_argument("--metrics-port", type=int, default=0, metavar="PORT", help="show metrics to Prometheus here")
+    options.add_argument(
+        "--metrics-host", default="127.0.0.1", metavar="ADDRESS", help="where to listen for it (%(default)s)"
+    )
     options.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     options.add_argument("--log-json", action="store_true", help="log one JSON object a line")
     options.add_argument("--log-file", type=Path, help="write here instead, 10 MB at most")
@@ -76,6 +81,8 @@ def run(arguments: Sequence[str]) -> None:
         shell = Shell(options, state, joined, clock)
         ending.callback(shell.stop)
         shell.start()
+        if options.metrics_port:
+            ending.callback(serve_metrics(options.metrics_host, options.metrics_port, shell.readings))
         print(f"mangrove-node {__version__} ({joined.name}) runs: {', '.join(shell.runtimes)}", flush=True)
         asked = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -18,7 +19,9 @@ from mangrove.link.child import ChildIdentity
 from mangrove.link.transports.interface import Broker, TransportEvent
 from mangrove.link.transports.mqtt import MqttChildTransport
 from mangrove.model.attempt import Usage
+from mangrove.roles import readings
 from mangrove.roles.loop import Loop
+from mangrove.roles.metrics import Sample
 from node_engine.measuring import Measuring
 from node_engine.node import Node
 from node_engine.operations import Operation, Result
@@ -95,6 +98,26 @@ class Shell:
         self._workers.close()
         for runtime in self.runtimes.values():
             runtime.close()
+
+    def readings(self) -> Iterator[Sample]:
+        """What the node's metrics tell. May be called from any thread."""
+        engine, measuring = self.node.engine, self._measuring
+        yield from readings.disk(self._folder)
+        yield from readings.loop(self._loop, self._clock)
+        yield from readings.upwards(self.node.role.link, self._clock)
+        for phase, count in engine.phases().items():
+            yield Sample("engine_attempts", count, (str(phase),))
+        for phase, count in engine.phases_entered.copy().items():
+            yield Sample("attempt_phases_total", count, (str(phase),))
+        for labels, count in self._workers.done.copy().items():
+            yield Sample("engine_operations_total", count, labels)
+        yield Sample("engine_state_writable", not engine.trouble)
+        for id, usage in measuring.usage.items():
+            slot = engine.slot_of(id)
+            if not id:
+                yield from readings.node(self._joined.child, self._joined.name, usage, measuring.capacity)
+            elif slot is not None:
+                yield from readings.instance(f"{slot[0]}.{slot[1]}", slot[0], usage)
 
     # Called from other threads: they only put something on the loop's queue.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from mangrove.base.clock import SystemClock
@@ -29,6 +30,8 @@ class Workers:
         self._runtimes = runtimes
         self._deliver = deliver
         self._on_progress = on_progress
+        #: Operations that ended, by runtime, kind, and `ok` or `failed`.
+        self.done: Counter[tuple[str, str, str]] = Counter()
         self._closing = threading.Event()
         self._threads: set[threading.Thread] = set()
         self._guard = threading.Lock()
@@ -76,6 +79,9 @@ class Workers:
         finally:
             with self._guard:
                 self._threads.discard(threading.current_thread())
+        outcome = "failed" if isinstance(result, RuntimeFault) else "ok"
+        with self._guard:
+            self.done[operation.runtime, operation.kind, outcome] += 1
         if not self._closing.is_set():
             self._deliver(operation, result)
 

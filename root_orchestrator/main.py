@@ -12,7 +12,10 @@ from mangrove import __version__
 from mangrove.base.ids import new_id
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.link.messages import PROTOCOL
+from mangrove.roles import readings
+from mangrove.roles.exposition import Exposition
 from mangrove.roles.http_server import serve
+from mangrove.roles.metrics_page import metrics_route
 from mangrove.roles.parent import Parent
 from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded, wait_for_signal
 from mangrove.roles.streams import Streams
@@ -84,6 +87,7 @@ def run(arguments: Sequence[str]) -> None:
             on_left=lambda identity: base.refresh_accounts(),
         )
         streams = Streams(base.clock)
+        exposition = Exposition("root", (running.readings, lambda: readings.nodes(parent.nodes())))
         app = create_app(
             base.store,
             base.clock,
@@ -92,8 +96,9 @@ def run(arguments: Sequence[str]) -> None:
             fleet=LiveFleet(parent, running.loop, base.clock),
             allow_default_admin=options.allow_default_admin,
             cors_origins=options.cors,
-            more_routes=common,
+            more_routes=[*common, metrics_route(exposition, base.metrics_token)],
             on_revoked=lambda identity: base.refresh_accounts(),
+            on_answered=exposition.on_answered,
         )
         running.start()
         ending.callback(running.stop)

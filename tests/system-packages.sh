@@ -33,7 +33,7 @@ trap 'exit 1' INT TERM
 
 new_units=
 if [ -d /run/systemd/system ]; then
-    for unit in docker.service docker.socket containerd.service mosquitto.service; do
+    for unit in docker.service docker.socket containerd.service mosquitto.service prometheus.service; do
         systemctl cat "$unit" >/dev/null 2>&1 || new_units="$new_units $unit"
     done
 fi

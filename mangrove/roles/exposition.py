@@ -6,13 +6,22 @@ import logging
 import platform
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from mangrove import __version__
 from mangrove.roles.metrics import BY_NAME, TABLE, Program, Sample, Source
+
+# A series more for each, which nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _log = logging.getLogger(__name__)
 
@@ -30,14 +39,14 @@ class Exposition:
     """One program's metrics. sources: where its figures come from; one that fails is left out and logged."""
 
     def __init__(self, program: Program, sources: Iterable[Source]) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._registry)
-        self._registry.register(_Reader(program, tuple(sources)))
+        self.registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_Reader(program, tuple(sources)))
         self._requests: Histogram | None = None
         requests = BY_NAME["http_request_seconds"]
         if program in requests.on:
             self._requests = Histogram(
-                f"mangrove_{requests.name}", requests.help, requests.labels, registry=self._registry, buckets=_BUCKETS
+                f"mangrove_{requests.name}", requests.help, requests.labels, registry=self.registry, buckets=_BUCKETS
             )
 
     def on_answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -48,7 +57,7 @@ class Exposition:
 
     def page(self) -> bytes:
         """All figures as they are now."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
 
 class _Reader(Collector):

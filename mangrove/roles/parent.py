@@ -7,7 +7,7 @@ store, decide, make durable, and only then act.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -21,6 +21,7 @@ from mangrove.link.parent import ParentLink, Settings
 from mangrove.link.transports.interface import Connected, Disconnected, ParentTransport, TransportEvent
 from mangrove.model import documents
 from mangrove.model.attempt import Usage
+from mangrove.model.child import NodeView
 from mangrove.model.documents import Child, Identity, Observed, Placement, Slot
 from mangrove.placement.fleet import Fleet
 from mangrove.roles.catalogue import Catalogue
@@ -181,6 +182,12 @@ class Parent:
     def usage(self) -> Mapping[str, Sequence[Usage]]:
         """What was measured, by attempt or child, oldest first."""
         return self._children.usage
+
+    def nodes(self) -> Iterator[tuple[str, NodeView]]:
+        """The nodes that clusters have told of, each with its cluster's name. May be called from any thread."""
+        for child, peer in list(self.link.peers.items()):
+            for view in list(peer.nodes.entries.values()):
+                yield self.name(child), view
 
     @property
     def phases(self) -> Mapping[str, int]:

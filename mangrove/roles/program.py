@@ -9,7 +9,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,10 +26,14 @@ from mangrove.link.parent import Settings
 from mangrove.link.transports.interface import OnEvent, TransportEvent
 from mangrove.link.transports.mqtt import MqttParentTransport
 from mangrove.model.documents import IDENTITIES, Identity
+from mangrove.roles import parent_readings, readings
 from mangrove.roles.housekeeping import Housekeeping
 from mangrove.roles.loop import Core, Loop
+from mangrove.roles.metrics import Sample
+from mangrove.roles.metrics_page import TOKEN_FILE, token_in
 from mangrove.roles.parent import Parent
 from mangrove.store.interface import StoreUnavailable
+from mangrove.store.measured import MeasuredStore
 from mangrove.store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
@@ -51,6 +55,11 @@ def common_arguments(program: str, *, port: int, mqtt_port: int, data: str) -> a
     parser.add_argument("--advertise", default="", help="name or address by which children reach the broker")
     parser.add_argument("--broker", choices=("mosquitto", "nats"), default="", help="which broker to run")
     parser.add_argument("--lease", type=float, default=10.0, help="seconds a child may be silent, 1 to 3600 (10)")
+    parser.add_argument(
+        "--metrics-token-file",
+        type=Path,
+        help="what it holds opens /metrics (by default metrics.token of the data folder, made at the first start)",
+    )
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     parser.add_argument("--log-json", action="store_true", help="log one JSON object a line")
     parser.add_argument("--log-file", type=Path, help="write here instead, 10 MB at most")
@@ -70,10 +79,11 @@ class Base:
     def __init__(self, arguments: argparse.Namespace, store_name: str) -> None:
         self.clock: Clock = SystemClock()
         self.data = private_folder(arguments.data_dir.absolute())
-        self.store = SqliteStore(self.data / store_name)
+        self.store = MeasuredStore(SqliteStore(self.data / store_name))
         self.secret: MasterSecret = load_or_create(self.data)
         verify_store(self.secret, self.store)
         self.id = self.secret.parent_id()
+        self.metrics_token = token_in(arguments.metrics_token_file or self.data / TOKEN_FILE)
         self.advertise: str = arguments.advertise
         self.settings = settings_of(arguments)
         self.rng = random.Random()
@@ -168,6 +178,14 @@ class Running:
         if self.parent.unavailable:
             reasons.append(f"the store cannot be written: {self.parent.unavailable}")
         return reasons
+
+    def readings(self) -> Iterator[Sample]:
+        """What the metrics tell of it."""
+        yield from readings.disk(self.base.data)
+        yield from readings.loop(self.loop, self.base.clock)
+        yield from parent_readings.store(self.base.store)
+        yield from parent_readings.parent(self.parent)
+        yield Sample("broker_up", self.base.broker.alive())
 
     def _watch(self) -> None:
         """Wake the loop when somebody has written to the store."""

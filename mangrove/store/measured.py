@@ -44,6 +44,10 @@ class MeasuredStore:
         with self._measured("load"):
             return self._inner.load(collection)
 
+    def page(self, collection: str, *, after: str = "", limit: int) -> list[Stored]:
+        with self._measured("page"):
+            return self._inner.page(collection, after=after, limit=limit)
+
     def get(self, collection: str, id: str) -> Stored | None:
         with self._measured("get"):
             return self._inner.get(collection, id)

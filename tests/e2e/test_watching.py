@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import requests
 
 from mangrove.model.phases import Phase
+from mangrove.roles.metrics import TABLE, series_of
 from tests.e2e.conftest import MakeTree
 from tests.e2e.programs import Program, eventually
 from tests.e2e.tree import Tree, process
 
+#: Metrics that a healthy machine without GPUs and sensors does not have.
+RARE = {"link_dropped_messages_total", "node_gpu_ratio", "node_temperature_celsius", "node_battery_ratio"}
+
+
+def debian(name: str) -> str:
+    """Where a program of a Debian package is."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed: apt-get install prometheus")
+    return found
+
 
 @pytest.fixture(scope="module")
-def tree(plant: MakeTree) -> Tree:
-    return plant().start(alpha=["n1"])
+def node_port(free_port: Callable[[], int]) -> int:
+    """Where the node shows its metrics."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def tree(plant: MakeTree, node_port: int) -> Tree:
+    planted = plant().start(alpha=[])
+    planted.add_node("n1", "alpha", "--metrics-port", str(node_port))
+    planted.settle()
+    return planted
 
 
 def post(tree: Tree, path: str, request: str) -> requests.Response:
@@ -60,3 +84,38 @@ def test_the_story_tells_a_refusal_too(tree: Tree) -> None:
     eventually(lambda: any(" is refused: " in line for line in node()), "the node's refusal in its log")
     eventually(lambda: any("n1 refused: " in line for line in cluster()), "it in the cluster's log")
     eventually(lambda: any("alpha refused: " in line for line in story(tree.root, "a.b_c-9")), "it in the root's log")
+    for service in (first, second):
+        tree.client.undeploy(service)
+        tree.wait_gone(service)
+
+
+def pages(tree: Tree, node_port: int) -> dict[str, str]:
+    """What each program shows to Prometheus."""
+    found = {"node": requests.get(f"http://127.0.0.1:{node_port}/metrics", timeout=10).text}
+    for name, parent in (("root", tree.root), ("cluster", tree.clusters["alpha"])):
+        token = (parent.data / "metrics.token").read_text()
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = requests.get(f"http://{parent.address}/metrics", headers=headers, timeout=10)
+        assert answer.status_code == 200
+        found[name] = answer.text
+    return found
+
+
+def test_every_metric_of_the_table_is_shown_by_a_tree_that_works(tree: Tree, node_port: int) -> None:
+    service = tree.deploy("sh", "-c", "while :; do :; done")
+    tree.wait_running(service)
+    eventually(lambda: all(f"{service}.0" in page for page in pages(tree, node_port).values()), "its usage", 30)
+    shown = pages(tree, node_port)
+    for name, page in shown.items():
+        series = {re.split("[ {]", line)[0] for line in page.splitlines() if not line.startswith("#")}
+        wanted = {metric for metric in TABLE if name in metric.on and metric.name not in RARE}
+        assert {each for metric in wanted for each in series_of(metric)} - series == set(), name
+        assert {each for each in series if each.startswith("mangrove_")} <= {
+            each for metric in TABLE for each in series_of(metric)
+        }
+        checked = subprocess.run(
+            [debian("promtool"), "check", "metrics"], input=page, capture_output=True, text=True, check=False
+        )
+        assert (checked.returncode, checked.stderr) == (0, ""), name
+    assert 'mangrove_slots{phase="running"} 1.0' in shown["root"]
+    tree.client.undeploy(service)

@@ -123,7 +123,7 @@ def modules_loaded_by(statement: str) -> set[str]:
 #: What the running daemon must do without: modules.
 NOT_IN_A_DAEMON = {
     *("apscheduler", "click", "cryptography", "dns", "flask", "jwt", "numpy"),
-    *("pymongo", "rich", "waitress", "werkzeug"),
+    *("prometheus_client", "pymongo", "rich", "waitress", "werkzeug"),
 }
 
 

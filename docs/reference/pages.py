@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from docs.reference import configuration, decisions
+from docs.reference import configuration, decisions, sla
 
 PAGES: dict[str, Callable[[], str]] = {
     "decisions/index.md": decisions.page,
     "reference/configuration.md": configuration.page,
+    "reference/sla.md": sla.page,
 }

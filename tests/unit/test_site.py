@@ -34,6 +34,7 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
     [
         ("cli", "mangrove cluster token"),
         ("client", "Log in; everything else is asked as this user from now on."),
+        ("sla", "memory integer, 0 to 1,000,000,000 0 MiB: reserved, and the limit of what it may use"),
         ("configuration", "--admin-password-file"),
     ],
 )

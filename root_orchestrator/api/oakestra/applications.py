@@ -13,7 +13,8 @@ from mangrove.roles.web import Message
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.oakestra.documents import Json, application_document
-from root_orchestrator.api.oakestra.sla import Agreement, Argument, Name, read_sla
+from root_orchestrator.api.oakestra.sla import read_sla
+from root_orchestrator.api.oakestra.sla_form import Agreement, Argument, Name
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import ADMINISTER, CHANGE_APPLICATIONS, READ_APPLICATIONS
 

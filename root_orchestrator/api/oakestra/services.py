@@ -15,7 +15,8 @@ from mangrove.roles.web import Message
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import ALL_INSTANCES, Desired
 from root_orchestrator.api.oakestra.documents import Json, service_document
-from root_orchestrator.api.oakestra.sla import Agreement, read_sla
+from root_orchestrator.api.oakestra.sla import read_sla
+from root_orchestrator.api.oakestra.sla_form import Agreement
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import ADMINISTER, CHANGE_APPLICATIONS, READ_APPLICATIONS

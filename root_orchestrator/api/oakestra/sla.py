@@ -1,4 +1,4 @@
-"""Oakestra's service level agreement, version v2.0: its form, and what it means in our words.
+"""What Oakestra's service level agreement means in our words.
 
 Fields that the form does not know are kept with the service (`declared`) and mean nothing to Mangrove. Every error is
 an InvalidInput that names the field, such as `applications[0].microservices[1].memory`, its value and the way out.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from mangrove.base.errors import InvalidInput
 from mangrove.model.resources import Resources
@@ -26,128 +25,7 @@ from root_orchestrator.api.oakestra.sla_fields import (
     variable_of,
     volume_of,
 )
-
-VERSION = "v2.0"
-
-#: Oakestra's rule for names. `\Z`, since `$` would let a newline pass.
-Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9]{1,30}\Z")]
-
-#: Text without control characters; 4096 is the longest path on Linux.
-Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z", max_length=4096)]
-
-#: An argument or variable: anything but NUL, which no process can be given; 128 KiB is Linux's limit for one.
-Argument = Annotated[str, Meta(pattern=r"^[^\x00]*\Z", max_length=131_072)]
-
-#: MB. The largest machine sold has some tens of TB of memory; a thousand times that is surely a mistake.
-Megabytes = Annotated[int, Meta(ge=0, le=1_000_000_000)]
-
-#: Cores or devices; no machine has a hundred thousand.
-Count = Annotated[int, Meta(ge=0, le=100_000)]
-
-#: Numbers that are kept but mean nothing to Mangrove; they must fit a signed 64-bit number to be stored everywhere.
-Kept = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-
-
-class Addresses(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Service addresses that the user chose."""
-
-    rr_ip: Line = ""
-    rr_ip_v6: Line = ""
-    closest_ip: Line = ""
-    closest_ip_v6: Line = ""
-    instances: list[dict[str, Any]] = []
-
-
-class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A volume of one microservice."""
-
-    volume_id: Line
-    csi_driver: Line
-    mount_path: Line = ""
-    config: dict[str, str] = {}
-
-
-class Constraint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A wish about where to run."""
-
-    type: Line
-    area: Line = ""
-    cluster: Line = ""
-    node: Line = ""
-    location: Line = ""
-    threshold: float = 0
-    rigidness: float = 0
-    convergence_time: Kept = 0
-    needs: list[Line] = []
-    allowed: list[Line] = []
-
-
-class ConnectionConstraint(msgspec.Struct, frozen=True):
-    """Kept, never used (by Oakestra neither)."""
-
-    type: Line
-    threshold: float
-    rigidness: float
-    convergence_time: Kept
-
-
-class Connectivity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Kept, never used (by Oakestra neither)."""
-
-    target_microservice_id: Line = ""
-    con_constraints: list[ConnectionConstraint] = []
-
-
-class Microservice(msgspec.Struct, frozen=True):
-    """One service of an application, as a user writes it."""
-
-    microservice_name: Name
-    microservice_namespace: Name
-    virtualization: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}\Z")]
-    code: Line
-    microserviceID: Annotated[str, Meta(max_length=0)] = ""
-    memory: Megabytes = 0
-    vcpus: Count = 0
-    vgpus: Count = 0
-    vtpus: Kept = 0
-    bandwidth_in: Kept = 0
-    bandwidth_out: Kept = 0
-    storage: Megabytes = 0
-    state: Line = ""
-    added_files: list[Line] = []
-    args: list[Argument] = []
-    sla_violation_strategy: Line = ""
-    target_node: Line = ""
-    port: Line = ""
-    cmd: list[Argument] = []
-    environment: list[Argument] = []
-    one_shot: bool = False
-    privileged: bool = False
-    volumes: list[Volume] = []
-    addresses: Addresses | None = None
-    constraints: list[Constraint] = []
-    connectivity: list[Connectivity] = []
-    arch: list[Line] = []
-    platform: Line = ""
-
-
-class Application(msgspec.Struct, frozen=True):
-    """One application, as a user writes it."""
-
-    application_name: Name
-    application_namespace: Name
-    microservices: list[Microservice]
-    applicationID: Line = ""
-    application_desc: Argument = ""
-
-
-class Agreement(msgspec.Struct, frozen=True):
-    """A whole document. customerID is asked for by the form, and not used."""
-
-    sla_version: Literal["v2.0"]
-    customerID: Line
-    applications: list[Application]
-    args: list[Argument] = []
+from root_orchestrator.api.oakestra.sla_form import VERSION, Addresses, Agreement, Application, Microservice
 
 
 def read_sla(raw: object) -> tuple[DeclaredApplication, ...]:

@@ -1,0 +1,163 @@
+"""The form of Oakestra's service level agreement, version v2.0: each field, its limits, and what it means to Mangrove.
+
+Descriptions are what the API's own description and the reference page show.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+VERSION = "v2.0"
+
+
+def says(text: str) -> Meta:
+    """What a field means, for people."""
+    return Meta(description=text)
+
+
+#: Oakestra's rule for names. `\Z`, since `$` would let a newline pass.
+Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9]{1,30}\Z")]
+
+#: Text without control characters; 4096 is the longest path on Linux.
+Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z", max_length=4096)]
+
+#: An argument or variable: anything but NUL, which no process can be given; 128 KiB is Linux's limit for one.
+Argument = Annotated[str, Meta(pattern=r"^[^\x00]*\Z", max_length=131_072)]
+
+#: MB. The largest machine sold has some tens of TB of memory; a thousand times that is surely a mistake.
+Megabytes = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+
+#: Cores or devices; no machine has a hundred thousand.
+Count = Annotated[int, Meta(ge=0, le=100_000)]
+
+#: Numbers that are kept but mean nothing to Mangrove; they must fit a signed 64-bit number to be stored everywhere.
+Kept = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Addresses(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Service addresses that the user chose."""
+
+    rr_ip: Annotated[Line, says("An address in 10.30.0.0/16.")] = ""
+    rr_ip_v6: Annotated[Line, says("An address in fdff:2000::/21.")] = ""
+    closest_ip: Annotated[Line, says("Kept.")] = ""
+    closest_ip_v6: Annotated[Line, says("Kept.")] = ""
+    instances: Annotated[list[dict[str, Any]], says("Kept.")] = []
+
+
+class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A volume of one microservice."""
+
+    volume_id: Annotated[Line, says("The folder of the node, as an absolute path.")]
+    csi_driver: Annotated[Line, says("Empty or `host`; others are refused.")]
+    mount_path: Annotated[Line, says("Where the service sees it, as an absolute path.")] = ""
+    config: Annotated[dict[str, str], says("`read_only`: `true` so that it cannot write there.")] = {}
+
+
+class Constraint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A wish about where to run."""
+
+    type: Annotated[Line, says("`direct`; others are refused.")]
+    area: Annotated[Line, says("Kept, means nothing yet.")] = ""
+    cluster: Annotated[Line, says("Names of clusters, separated by `;`.")] = ""
+    node: Annotated[Line, says("Names of nodes, separated by `;`.")] = ""
+    location: Annotated[Line, says("Kept, means nothing yet.")] = ""
+    threshold: Annotated[float, says("Kept, means nothing yet.")] = 0
+    rigidness: Annotated[float, says("Kept, means nothing yet.")] = 0
+    convergence_time: Annotated[Kept, says("Kept, means nothing yet.")] = 0
+    needs: Annotated[list[Line], says("Kept, means nothing yet.")] = []
+    allowed: Annotated[list[Line], says("Kept, means nothing yet.")] = []
+
+
+class ConnectionConstraint(msgspec.Struct, frozen=True):
+    """Kept, never used (by Oakestra neither)."""
+
+    type: Line
+    threshold: float
+    rigidness: float
+    convergence_time: Kept
+
+
+class Connectivity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Kept, never used (by Oakestra neither)."""
+
+    target_microservice_id: Line = ""
+    con_constraints: list[ConnectionConstraint] = []
+
+
+class Microservice(msgspec.Struct, frozen=True):
+    """One service of an application, as a user writes it."""
+
+    microservice_name: Annotated[Name, says("What the service is called within its application.")]
+    microservice_namespace: Annotated[Name, says("A second name, for example of a stage or a team.")]
+    virtualization: Annotated[
+        str,
+        Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}\Z"),
+        says("What runs it: `container`, or `process` for a plain process of the node."),
+    ]
+    code: Annotated[
+        Line,
+        says("The image of a container; the executable of a process, or empty when `cmd` says it all."),
+    ]
+    microserviceID: Annotated[str, Meta(max_length=0), says("Empty: the root gives it.")] = ""
+    memory: Annotated[
+        Megabytes,
+        says("MiB: reserved, and the limit of what it may use; 0: nothing reserved, no limit."),
+    ] = 0
+    vcpus: Annotated[
+        Count,
+        says("Cores: reserved, and the limit of what it may use; 0: nothing reserved, no limit."),
+    ] = 0
+    vgpus: Annotated[Count, says("Devices that are given to it alone; the node picks those with most free memory.")] = 0
+    vtpus: Annotated[Kept, says("Kept, means nothing yet.")] = 0
+    bandwidth_in: Annotated[Kept, says("kbit/s. Kept, means nothing yet.")] = 0
+    bandwidth_out: Annotated[Kept, says("kbit/s. Kept, means nothing yet.")] = 0
+    storage: Annotated[Megabytes, says("MB of disk that are reserved on the node; not enforced.")] = 0
+    state: Annotated[Line, says("Kept, means nothing.")] = ""
+    added_files: Annotated[list[Line], says("Kept, means nothing.")] = []
+    args: Annotated[list[Argument], says("Kept, means nothing.")] = []
+    sla_violation_strategy: Annotated[Line, says("Kept, means nothing yet.")] = ""
+    target_node: Annotated[Line, says("Kept, means nothing; `constraints` name nodes.")] = ""
+    port: Annotated[
+        Line,
+        says("Ports of the node that lead to it: `host:container` or `host:container/udp`, separated by `;`."),
+    ] = ""
+    cmd: Annotated[list[Argument], says("What to run, with its arguments, instead of what the image says.")] = []
+    environment: Annotated[list[Argument], says("Variables, each as `KEY=value`.")] = []
+    one_shot: Annotated[bool, says("Whether it ends by itself: exit code 0 completes it for good.")] = False
+    privileged: Annotated[bool, says("Whether it gets the device `/dev/fuse`, as with Oakestra.")] = False
+    volumes: Annotated[list[Volume], says("Folders of the node that it sees.")] = []
+    addresses: Annotated[
+        Addresses | None,
+        says("Addresses of your choice. Checked and kept; there is no network between services yet."),
+    ] = None
+    constraints: Annotated[list[Constraint], says("Where it may run. All of them count.")] = []
+    connectivity: Annotated[list[Connectivity], says("Kept, means nothing yet.")] = []
+    arch: Annotated[list[Line], says("Architectures that it can run on, such as `amd64` and `arm64`; empty: any.")] = []
+    platform: Annotated[Line, says("Kept, means nothing.")] = ""
+
+
+class Application(msgspec.Struct, frozen=True):
+    """One application, as a user writes it."""
+
+    application_name: Annotated[
+        Name,
+        says("What it is called; unique among those of its owner, together with the namespace."),
+    ]
+    application_namespace: Annotated[Name, says("A second name, for example of a stage or a team.")]
+    microservices: Annotated[list[Microservice], says("Its services.")]
+    applicationID: Annotated[
+        Line, says("Empty when it is made; names the application to which services are added.")
+    ] = ""
+    application_desc: Annotated[Argument, says("What it is for, for people.")] = ""
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """A whole document. customerID is asked for by the form, and not used."""
+
+    sla_version: Annotated[Literal["v2.0"], says("The version of this form.")]
+    customerID: Annotated[Line, says("Asked for, and not used.")]
+    applications: Annotated[list[Application], says("What is declared.")]
+    args: Annotated[list[Argument], says("Kept, means nothing.")] = []

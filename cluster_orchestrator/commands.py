@@ -9,7 +9,7 @@ from mangrove.cli.options import RootOptions, named, root_options, ttl_option, u
 
 @click.group()
 def cluster() -> None:
-    """Run a cluster orchestrator, or let one join."""
+    """List clusters, let one join, run one."""
 
 
 @cluster.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -34,7 +34,7 @@ _AT_ONCE = 16
 
 @click.group()
 def node() -> None:
-    """Join, run and look at the node engine on this machine."""
+    """List nodes; join, run and look at the one on this machine."""
 
 
 @node.command()

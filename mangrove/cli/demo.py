@@ -35,9 +35,10 @@ _CLUSTERS, _NODES = 2, 2
     "--lease", type=click.FloatRange(2, 300), default=6.0, show_default=True, help="Seconds of silence allowed."
 )
 def demo(runtime: RuntimeName | None, lease: float) -> None:
-    """Show it all on this machine: deploy an example, use it, kill a node, watch its services come back.
+    """Show it all on this machine, with a node that dies.
 
-    Everything is in a temporary folder, and gone at the end.
+    Deploys an example, uses it, kills a node, and shows how its services come back. Everything is in a temporary
+    folder, and gone at the end.
     """
     shown = console()
     with _on_signals(signal.default_int_handler):

@@ -45,8 +45,9 @@ def services(root: RootOptions) -> None:
 @click.argument("file", type=click.File("rb"))
 @root_options
 def deploy(root: RootOptions, file: IO[bytes]) -> None:
-    """Create the applications that the SLA in FILE declares, and run one instance of each of their services.
+    """Run what an SLA declares.
 
+    Creates the applications in FILE, and runs one instance of each of their services.
     FILE is JSON; `-` reads it from standard input.
     """
     text = file.read(_LARGEST + 1)

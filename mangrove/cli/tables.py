@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,8 +14,8 @@ from rich.table import Table
 from mangrove.client.documents import Application, Instance, Node, ServiceSummary
 from mangrove.client.root import RootClient
 
-#: Columns when the output is no terminal, so that lines are not broken which others may search.
-_WIDE = 160
+#: Columns when the output is no terminal: lines are neither broken nor cut which others may search.
+_WIDE = 100_000
 
 #: What Oakestra says where there is nothing to say.
 _NO_DETAIL = "No extra information"
@@ -73,8 +74,19 @@ def rows_of(root: RootClient, applications: Iterable[Application]) -> Iterator[R
 
 
 def table(title: str, *columns: str) -> Table:
-    """An empty one. Columns named with a leading `>` are aligned to the right; the last one alone is folded."""
-    made = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
+    """An empty one; without a title, which belongs to a story, lines are drawn at a terminal alone.
+
+    Columns named with a leading `>` are aligned to the right; the last one alone is folded.
+    """
+    frame = box.HEAVY_HEAD if title else box.SIMPLE_HEAD if sys.stdout.isatty() else None
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=frame,
+        pad_edge=frame is not None,
+    )
     for column in columns:
         last = column is columns[-1]
         made.add_column(

@@ -77,7 +77,10 @@ def up(
 @click.command()
 @dir_option
 def down(folder: Path) -> None:
-    """Stop the set-up in the folder, and all that its nodes run. Nothing is forgotten: `mangrove up` goes on."""
+    """Stop the set-up in the folder, and all that its nodes run.
+
+    Nothing is forgotten: `mangrove up` goes on.
+    """
     setup = setups.load(folder)
     if setup is None:
         click.echo(f"There is no set-up in {folder}.")

@@ -13,7 +13,7 @@ import msgspec
 
 from mangrove.base.errors import Unauthorized
 from mangrove.client.documents import Application, Cluster, JoinToken, Node, Service, ServiceSummary
-from mangrove.client.http import TIMEOUT, HttpClient, parse_address
+from mangrove.client.http import TIMEOUT, Address, HttpClient, parse_address
 
 #: Where a root listens unless it is told otherwise; Oakestra's clients have it built in.
 DEFAULT_PORT = 10000
@@ -68,6 +68,19 @@ class RootClient:
             body["organization_name"] = organization
         tokens = self._http.request("POST", "/api/auth/login", body, form=_Tokens)
         self._keep(Session(user, tokens.token, tokens.refresh_token))
+
+    @property
+    def address(self) -> Address:
+        """Where the root is."""
+        return self._http.address
+
+    def version(self) -> dict[str, Any]:
+        """What answers there: `program`, `name`, `software`, `protocols`. Needs no login."""
+        return msgspec.to_builtins(self._http.request("GET", "/api/v1/version", form=_Version))  # type: ignore[no-any-return]
+
+    def access_token(self) -> str:
+        """A token that is valid for some minutes, for others who talk to the root as this user."""
+        return self._renewed(self._known()).token
 
     # Applications and services
 
@@ -195,6 +208,13 @@ class RootClient:
 class _Tokens(msgspec.Struct):
     token: str
     refresh_token: str
+
+
+class _Version(msgspec.Struct):
+    program: str
+    software: str
+    name: str = ""
+    protocols: list[int] = []
 
 
 class _Renewed(msgspec.Struct):

@@ -54,7 +54,7 @@ class Machine:
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command."""
-        unset = ("MANGROVE_DIR", "MANGROVE_ROOT", "MANGROVE_USER", "MANGROVE_PASSWORD")
+        unset = {f"MANGROVE_{name}" for name in ("DIR", "ROOT", "CONTEXT", "USER", "PASSWORD")} | {"XDG_CONFIG_HOME"}
         own = {name: value for name, value in os.environ.items() if name not in unset}
         return subprocess.Popen(
             [str(Path(sys.executable).with_name("mangrove")), *arguments],

@@ -232,7 +232,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left_half_done(
     with socket.create_server(("127.0.0.1", free_port())) as taken:
         port = taken.getsockname()[1]
         said = machine.mangrove("up", "--dir", str(folder), "--port", str(port), ok=False)
-    assert said.code == 1
+    assert said.code == 5
     assert f"port {port} is in use" in said.error
     assert not folder.exists()
     assert machine.processes() == []

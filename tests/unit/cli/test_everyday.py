@@ -25,7 +25,7 @@ class FakeRoot:
         self.deployed: list[str] = []
         self.known: list[Node] = []
 
-    def __call__(self, address: str) -> FakeRoot:
+    def __call__(self, address: str, **more: object) -> FakeRoot:
         return self
 
     def login(self, user: str, password: str) -> None:
@@ -95,7 +95,7 @@ def test_deploying_creates_what_is_declared_and_runs_each_service_once(root: Fak
 )
 def test_what_cannot_be_deployed_changes_nothing(root: FakeRoot, text: bytes, said: str) -> None:
     code, _, error = run("deploy", "-", stdin=text)
-    assert code == 1
+    assert code == 2
     assert said in error
     assert root.declared is None
     assert root.deployed == []

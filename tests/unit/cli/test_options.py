@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from mangrove.base.errors import Unavailable
-from mangrove.cli import options, setups
+from mangrove.cli import contexts, options, setups
 from mangrove.cli.main import Commands
 from mangrove.cli.options import RootOptions, root_options, ttl_option
 
@@ -22,7 +22,7 @@ class FakeRoot:
     logins: list[tuple[str, str, str]]
     away = False
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, **more: object) -> None:
         self.address = address
 
     def login(self, user: str, password: str) -> None:
@@ -54,7 +54,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     FakeRoot.logins, FakeRoot.away = [], False
     monkeypatch.setattr(options, "RootClient", FakeRoot)
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("DIR", "ROOT", "USER", "PASSWORD"):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("DIR", "ROOT", "CONTEXT", "USER", "PASSWORD"):
         monkeypatch.delenv(f"MANGROVE_{name}", raising=False)
     monkeypatch.setattr(Commands, "get_command", lambda _self, _ctx, _name: look)
 
@@ -89,7 +90,7 @@ def test_its_password_is_for_its_own_root_and_its_own_user(tmp_path: Path) -> No
     setups.create(tmp_path / ".mangrove", port=0)
     for arguments in (["--root", "far:1"], ["--user", "me"]):
         code, said = run(*arguments)
-        assert code == 1
+        assert code == 2
         assert "set MANGROVE_PASSWORD" in said
     assert FakeRoot.logins == []
 
@@ -103,7 +104,7 @@ def test_at_a_terminal_the_password_is_asked_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(click, "prompt", lambda text, hide_input, err: f"typed for {text}")
     monkeypatch.setattr(sys, "stdin", Terminal())
     RootOptions("far:1", "me", None, Path("/nowhere")).connect()
-    assert FakeRoot.logins == [("far:1", "me", "typed for Password of me")]
+    assert FakeRoot.logins == [("far:1", "me", "typed for Password of me at far:1")]
     assert "secret" not in repr(RootOptions("far:1", "me", "secret", Path("/nowhere")))
 
 
@@ -112,8 +113,22 @@ def test_a_set_up_that_does_not_run_is_said_with_the_way_out(tmp_path: Path) -> 
     setups.create(folder, port=0)
     FakeRoot.away = True
     code, said = run("--dir", str(folder))
-    assert code == 1
+    assert code == 5
     assert f"nothing listens there. `mangrove up --dir '{folder}'` starts it." in said
+
+
+def test_a_folder_without_a_set_up_is_said(tmp_path: Path) -> None:
+    code, said = run("--dir", str(tmp_path / "nowhere"), "--password", "x")
+    assert code == 3
+    assert f"there is no set-up in {tmp_path}/nowhere: `mangrove up --dir {tmp_path}/nowhere` makes one" in said
+
+
+def test_beside_a_current_context_a_set_up_has_to_be_named(tmp_path: Path) -> None:
+    usual = tmp_path / ".mangrove"
+    assert options.option_for(usual) == ""
+    with contexts.changing() as held:
+        held[0] = held[0].with_("far", contexts.Context("http://far:1", "me", "t", "r"), current=True)
+    assert options.option_for(usual) == f" --dir {usual}"
 
 
 @pytest.mark.parametrize(

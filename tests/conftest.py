@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import docker_engine, podman_engine
+from tests import docker_engine, mongo_server, podman_engine
 
 END_TO_END = Path(__file__).with_name("e2e")
 IN_CI = os.environ.get("CI") == "true"
@@ -73,6 +73,13 @@ def no_process_left() -> Iterator[None]:
     for process in left.values():
         process.kill()
     assert not described, "tests left processes running:\n" + "\n".join(described)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_database_server_left(no_process_left: None) -> Iterator[None]:
+    """Ends the server that tests of stores share, if any of them started it."""
+    yield
+    mongo_server.SHARED.end()
 
 
 def _started_here(process: psutil.Process, mark: str) -> bool:

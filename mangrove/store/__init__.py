@@ -1,1 +1,1 @@
-"""Where a parent keeps what must not be lost. One narrow interface; memory and SQLite behind it."""
+"""Where a parent keeps what must not be lost. One narrow interface; memory, SQLite and MongoDB behind it."""

@@ -87,7 +87,11 @@ class StaleLease(MangroveError):
 
 
 class StoreUnavailable(MangroveError):
-    """The store cannot be reached or written now (for example: disk full); nothing was written."""
+    """The store cannot be reached or written now (for example: disk full).
+
+    Nothing was written; only where the answer of a server was lost may it have been, and may be tried again, for the
+    batch's preconditions say whether it was.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class Store(Protocol):
         Operations are taken in order, each sees what the earlier ones did. A batch that changes nothing (checks, or
         removing what is not there) leaves the revision as it is. With `lease`, only while that lease's term is still
         the newest (else StaleLease). Raises RevisionConflict, and ValueError or TypeError for an id or a document that
-        cannot be kept.
+        cannot be kept (limits: see batch.py). Numbers that are not finite become null.
         """
 
     def changes(self, after: int, *, limit: int = 10_000) -> list[Change]:

@@ -11,10 +11,10 @@ from heapq import nsmallest
 
 from mangrove.base.ids import new_id
 from mangrove.store import leases
-from mangrove.store.batch import decode, evaluate
+from mangrove.store.batch import decode, evaluate, indexed
 from mangrove.store.feed import Feed
 from mangrove.store.indexes import check_limit, check_query
-from mangrove.store.interface import ABSENT, INDEXES, Change, Lease, Operation, Stored
+from mangrove.store.interface import ABSENT, Change, Lease, Operation, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +30,16 @@ class _Entry:
 class _Collection:
     """entries: by id. ids: by (field, value), sorted."""
 
-    fields: tuple[str, ...]
+    name: str
     entries: dict[str, _Entry] = attribute(default_factory=dict)
     ids: dict[tuple[str, str], list[str]] = attribute(default_factory=dict)
 
     def put(self, id: str, revision: int, encoded: bytes) -> None:
         self.remove(id)
-        indexed: tuple[tuple[str, str], ...] = ()
-        if self.fields:
-            document = decode(encoded)
-            indexed = tuple((name, value) for name in self.fields if isinstance(value := document.get(name), str))
-            for key in indexed:
-                insort(self.ids.setdefault(key, []), id)
-        self.entries[id] = _Entry(revision, encoded, indexed)
+        found = tuple(indexed(self.name, encoded))
+        for key in found:
+            insort(self.ids.setdefault(key, []), id)
+        self.entries[id] = _Entry(revision, encoded, found)
 
     def remove(self, id: str) -> None:
         entry = self.entries.pop(id, None)
@@ -82,7 +79,7 @@ class MemoryStore:
             copied = MemoryStore(self._id)
             for name, collection in self._collections.items():
                 ids = {key: list(found) for key, found in collection.ids.items()}
-                copied._collections[name] = _Collection(collection.fields, dict(collection.entries), ids)
+                copied._collections[name] = _Collection(name, dict(collection.entries), ids)
             copied._leases = dict(self._leases)
             copied._feed = Feed(self._feed.revision)
         return copied
@@ -181,7 +178,7 @@ class MemoryStore:
         """Raises StoreUnavailable when closed. Call with the lock held."""
         self._feed.check_open()
         if collection not in self._collections:
-            self._collections[collection] = _Collection(INDEXES.get(collection, ()))
+            self._collections[collection] = _Collection(collection)
         return self._collections[collection]
 
     def _revision_of(self, collection: str, id: str) -> int:

@@ -28,8 +28,8 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         """path: of the file, made when it is missing; `-wal`, `-shm` and `.lock` files stand beside it.
 
-        Raises StoreUnavailable when another process uses it, a newer version wrote it or the system refuses;
-        CorruptFile when it is damaged or no store. It is then left untouched.
+        Raises StoreUnavailable when another process uses it or the system refuses, NewerStore when a newer version
+        wrote it, CorruptFile when it is damaged or no store. It is then left untouched.
         """
         self._path = path.resolve()
         self._lock_file = lock(self._path)

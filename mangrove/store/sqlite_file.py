@@ -13,7 +13,10 @@ from typing import Any, Literal
 from mangrove.base.errors import CorruptFile
 from mangrove.base.files import private_folder, sync_folder
 from mangrove.base.ids import is_id, new_id
+from mangrove.store import migrations
+from mangrove.store.batch import decode, encode
 from mangrove.store.interface import INDEXES, StoreUnavailable
+from mangrove.store.migrations import Migration, NewerStore
 
 #: "MGRV" in the database's header, so that another program's database is never taken for a store.
 APPLICATION_ID = 0x4D475256
@@ -26,6 +29,9 @@ CACHE_KIB = 1024
 
 #: Bytes to which the log is cut after a checkpoint: four times what it holds between two (1,000 pages of 4 KiB).
 LOG_BYTES = 16 * 1024 * 1024
+
+#: `user_version` is so many times the schema version of the documents, and that of the tables.
+_DOCUMENTS = 1000
 
 _WAY_OUT = "restore a backup, or move it and the files beside it away to begin with an empty store"
 
@@ -56,8 +62,8 @@ def lock(path: Path) -> int:
 def open_writer(path: Path) -> tuple[sqlite3.Connection, str, int]:
     """The one connection that writes, the store's id and its revision; a store is made when there was none.
 
-    Raises CorruptFile when the file is damaged or no store, StoreUnavailable when it is from a newer version or cannot
-    be opened now. In both cases it is left as it was. Call with the lock held.
+    Raises CorruptFile when the file is damaged or no store, NewerStore, StoreUnavailable when it cannot be opened now.
+    In all these cases it is left as it was. Call with the lock held.
     """
     with explained(path):
         if not path.exists():
@@ -140,12 +146,10 @@ def _check(path: Path) -> None:
         with closing(_connect(path, "ro")) as connection:
             if _pragma(connection, "application_id") != APPLICATION_ID:
                 raise CorruptFile(f"{path} is not a store of Mangrove; {_WAY_OUT}")
-            version = _pragma(connection, "user_version")
-            if version > len(MIGRATIONS):
-                raise StoreUnavailable(
-                    f"{path} was written by a newer version of Mangrove (schema {version}, this one knows "
-                    f"{len(MIGRATIONS)}); install that version again"
-                )
+            tables, documents = _versions(connection)
+            if tables > len(MIGRATIONS) or documents > len(migrations.MIGRATIONS):
+                known = len(migrations.MIGRATIONS) * _DOCUMENTS + len(MIGRATIONS)
+                raise NewerStore(str(path), documents * _DOCUMENTS + tables, known)
             problem = _pragma(connection, "quick_check(1)")
             if problem == "ok" and not is_id(_identity(connection)[0]):
                 problem = "its id is gone"
@@ -177,13 +181,43 @@ def _pragma(connection: sqlite3.Connection, name: str) -> Any:
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema and the indexes up to date in one transaction; a failure leaves them as they were."""
     connection.execute("BEGIN IMMEDIATE")
-    version = _pragma(connection, "user_version")
-    for step in MIGRATIONS[version:]:
+    tables, documents = _versions(connection)
+    for step in MIGRATIONS[tables:]:
         step(connection)
-    if version < len(MIGRATIONS):
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    # A new store begins with documents of the newest form.
+    for migration in migrations.MIGRATIONS[documents:] if tables else ():
+        _change_documents(connection, migration)
+    connection.execute(f"PRAGMA user_version = {len(migrations.MIGRATIONS) * _DOCUMENTS + len(MIGRATIONS)}")
     _bring_indexes_up_to_date(connection)
     connection.execute("COMMIT")
+
+
+def _versions(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The schema versions of the tables and of the documents in them."""
+    documents, tables = divmod(_pragma(connection, "user_version"), _DOCUMENTS)
+    return tables, documents
+
+
+def _change_documents(connection: sqlite3.Connection, migration: Migration) -> None:
+    """What changes is written as a batch is: with a new revision."""
+    [[newest]] = connection.execute("SELECT revision FROM store")
+    wrote = False
+    for collection in migration:
+        rows = connection.execute("SELECT id, document FROM documents WHERE collection = ?", (collection,)).fetchall()
+        for id, text in rows:
+            before = decode(text)
+            after = migrations.changed(migration, collection, id, before)
+            if after == before:
+                continue
+            wrote = True
+            if after is None:
+                connection.execute("DELETE FROM documents WHERE collection = ? AND id = ?", (collection, id))
+            else:
+                connection.execute(
+                    "UPDATE documents SET document = ?, revision = ? WHERE collection = ? AND id = ?",
+                    (encode(after).decode(), newest + 1, collection, id),
+                )
+    connection.execute("UPDATE store SET revision = ?", (newest + wrote,))
 
 
 def _make_tables(connection: sqlite3.Connection) -> None:
@@ -200,7 +234,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     )
 
 
-#: What brings a file of schema version n to n + 1, by n. A new version is a new entry; those that stand never change.
+#: What brings the tables of version n to n + 1, by n. A new version is a new entry; those that stand never change.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_make_tables,)
 
 

@@ -14,16 +14,8 @@ from tests.unit.store.implementations import IMPLEMENTATIONS, Open
 @pytest.fixture(params=sorted(IMPLEMENTATIONS))
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the test's store, each time as a new process would."""
-    opened: list[Store] = []
-    open_it = IMPLEMENTATIONS[request.param](tmp_path)
-
-    def remembering() -> Store:
-        opened.append(open_it())
-        return opened[-1]
-
-    yield remembering
-    for store in opened:
-        store.close()
+    with IMPLEMENTATIONS[request.param](tmp_path) as open_it:
+        yield open_it
 
 
 @pytest.fixture

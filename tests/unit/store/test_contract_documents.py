@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mangrove.store.batch import MAX_DEPTH, MAX_DOCUMENT, MAX_ID, encode
 from mangrove.store.interface import (
     ABSENT,
     Check,
@@ -24,6 +25,14 @@ from tests.unit.store.implementations import Open
 
 def ids(store: Store, collection: str = "things") -> list[str]:
     return [stored.id for stored in store.load(collection)]
+
+
+def nested(levels: int) -> Document:
+    """A document with so many more levels in it."""
+    document: Document = {}
+    for _ in range(levels):
+        document = {"in": document}
+    return document
 
 
 def value(store: Store, id: str = "a", collection: str = "things") -> Any:
@@ -136,7 +145,7 @@ def test_get_many_gives_those_that_are_there(store: Store) -> None:
     [
         {},
         {"text": 'é"\\/\n\t\x00\x7f😀', "": ""},
-        {"numbers": [0, -1, 2**53 + 1, 2**63 - 1, 1.5, 1e300], "true": True, "null": None},
+        {"numbers": [0, -1, 2**53 + 1, 2**63 - 1, 2**64, -(2**70), 1.5, 1e300], "true": True, "null": None},
         {"deep": {"er": [{"list": [[]]}, {}]}},
         {"large": "x" * 1_000_000},
     ],
@@ -313,7 +322,13 @@ def test_an_expectation_fails_on_what_an_earlier_operation_did(store: Store, bat
         Check("things", "\ud800", ABSENT),
         Put("things", "a", {"text": "\udfff"}),
         Put("things", "a", {"object": object()}),
+        Put("things", "i" * (MAX_ID + 1), {}),
+        Delete("things", "é" * (MAX_ID // 2 + 1)),
+        Put("things", "a", {"text": "x" * MAX_DOCUMENT}),
+        Put("things", "a", nested(MAX_DEPTH)),
+        Put("things", "a", nested(100_000)),
     ],
+    ids=lambda bad: type(bad).__name__,
 )
 def test_what_cannot_be_kept_is_refused_and_nothing_is_written(store: Store, bad: Operation) -> None:
     revision = store.apply([Put("things", "a", {"n": 1})])
@@ -322,6 +337,41 @@ def test_what_cannot_be_kept_is_refused_and_nothing_is_written(store: Store, bad
     assert store.revision() == revision
     assert ids(store) == ["a"]
     assert store.apply([Put("things", "c", {"n": 1})]) > revision
+
+
+def test_what_is_just_small_enough_is_kept(open_store: Open) -> None:
+    store = open_store()
+    documents = {
+        "i" * MAX_ID: {"owner": "me"},
+        "large": {"owner": "x" * (MAX_DOCUMENT - len(encode({"owner": ""})))},
+        "deep": nested(MAX_DEPTH - 1),
+        "flat": {"owner": [[] for _ in range(2 * MAX_DEPTH)], "text": "[{" * MAX_DEPTH},
+    }
+    store.apply([Put("services", id, document) for id, document in documents.items()])
+    store = open_store()
+    assert {stored.id: stored.document for stored in store.load("services")} == documents
+    assert [stored.id for stored in store.query("services", "owner", documents["large"]["owner"])] == ["large"]
+    store.apply([Delete("services", id) for id in documents])
+    assert store.load("services") == []
+
+
+def test_numbers_that_are_not_finite_become_null_everywhere(store: Store) -> None:
+    store.apply([Put("things", "a", {"n": [float("nan"), float("inf"), 1.5]})])
+    assert value(store) == [None, None, 1.5]
+
+
+def test_names_that_mean_something_to_a_database_are_names(open_store: Open) -> None:
+    store = open_store()
+    odd = ["$set", "a.b", "a/b", "_id", "__proto__", "%", "'", '"', " ", "a\nb", "services/x"]
+    document = {name: {name: 1} for name in odd}
+    store.apply([Put("services", name, {**document, "owner": name}) for name in odd])
+    store = open_store()
+    assert [stored.id for stored in store.load("services")] == sorted(odd)
+    for name in odd:
+        stored = store.get("services", name)
+        assert stored is not None
+        assert stored.document == {**document, "owner": name}
+        assert found(store, name) == [name]
 
 
 def test_half_a_surrogate_pair_names_nothing(store: Store) -> None:

@@ -137,8 +137,7 @@ def compare(store: Store, model: Model) -> None:
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(steps=steps)
 def test_a_store_holds_what_a_dict_would(implementation: str, steps: list[Any]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        open_store = IMPLEMENTATIONS[implementation](Path(folder))
+    with tempfile.TemporaryDirectory() as folder, IMPLEMENTATIONS[implementation](Path(folder)) as open_store:
         store, model, follower = open_store(), Model(), Follower()
         for step in steps:
             if step == "open":
@@ -160,4 +159,3 @@ def test_a_store_holds_what_a_dict_would(implementation: str, steps: list[Any]) 
         while follower.seen < store.revision():
             follower.follow(store, 3)
         assert follower.mirror == model.held
-        store.close()

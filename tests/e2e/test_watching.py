@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -16,6 +19,8 @@ from mangrove.roles.metrics import TABLE, series_of
 from tests.e2e.conftest import MakeTree
 from tests.e2e.programs import Program, eventually
 from tests.e2e.tree import Tree, process
+
+COMPOSE = Path(__file__).parents[2] / "compose"
 
 #: Metrics that a healthy machine without GPUs and sensors does not have.
 RARE = {"link_dropped_messages_total", "node_gpu_ratio", "node_temperature_celsius", "node_battery_ratio"}
@@ -37,7 +42,7 @@ def node_port(free_port: Callable[[], int]) -> int:
 
 @pytest.fixture(scope="module")
 def tree(plant: MakeTree, node_port: int) -> Tree:
-    planted = plant().start(alpha=[])
+    planted = plant(lease=3.0).start(alpha=[])
     planted.add_node("n1", "alpha", "--metrics-port", str(node_port))
     planted.settle()
     return planted
@@ -83,7 +88,6 @@ def test_the_story_tells_a_refusal_too(tree: Tree) -> None:
     _, cluster, node = (partial(story, program, "a.b_c-9") for program in tree.programs)
     eventually(lambda: any(" is refused: " in line for line in node()), "the node's refusal in its log")
     eventually(lambda: any("n1 refused: " in line for line in cluster()), "it in the cluster's log")
-    eventually(lambda: any("alpha refused: " in line for line in story(tree.root, "a.b_c-9")), "it in the root's log")
     for service in (first, second):
         tree.client.undeploy(service)
         tree.wait_gone(service)
@@ -119,3 +123,74 @@ def test_every_metric_of_the_table_is_shown_by_a_tree_that_works(tree: Tree, nod
         assert (checked.returncode, checked.stderr) == (0, ""), name
     assert 'mangrove_slots{phase="running"} 1.0' in shown["root"]
     tree.client.undeploy(service)
+
+
+class Prometheus:
+    """A real one, with our configuration, on this tree."""
+
+    def __init__(self, folder: Path, port: int, tree: Tree, node_port: int) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self.log = folder / "prometheus.log"
+        (folder / "nodes").mkdir()
+        (folder / "nodes/all.json").write_text(json.dumps([{"targets": [f"127.0.0.1:{node_port}"]}]))
+        (folder / "tokens").mkdir()
+        shutil.copy(COMPOSE / "prometheus/alerts.yml", folder)
+        config = (COMPOSE / "prometheus/prometheus.yml").read_text().replace("/etc/prometheus/", f"{folder}/")
+        for name, port_there, parent in (("root", 10000, tree.root), ("cluster", 10100, tree.clusters["alpha"])):
+            shutil.copy(parent.data / "metrics.token", folder / "tokens" / name)
+            config = config.replace(f'"{name}:{port_there}"', f'"{parent.address}"')
+        (folder / "prometheus.yml").write_text(config.replace("_interval: 15s", "_interval: 1s"))
+        command = [
+            debian("prometheus"),
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address={self.address}",
+        ]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def ask(self, what: str, **params: str) -> Any:
+        answer = requests.get(f"http://{self.address}/api/v1/{what}", params=params, timeout=10).json()
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+    def targets(self) -> dict[str, str]:
+        """Health of each target, by its job."""
+        try:
+            answer = requests.get(f"http://{self.address}/api/v1/targets", timeout=10)
+        except requests.ConnectionError:
+            return {}
+        if answer.status_code != 200:  # it is still starting
+            return {}
+        return {each["labels"]["job"]: each["health"] for each in answer.json()["data"]["activeTargets"]}
+
+    def alerts(self) -> dict[str, str]:
+        """State of each alert that there is."""
+        return {each["labels"]["alertname"]: each["state"] for each in self.ask("alerts")["alerts"]}
+
+
+@pytest.fixture
+def prometheus(tree: Tree, node_port: int, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Prometheus]:
+    started = Prometheus(tmp_path, free_port(), tree, node_port)
+    yield started
+    started.process.terminate()
+    started.process.wait(30)
+
+
+def test_a_real_prometheus_reads_the_tree_and_tells_of_a_node_that_died(tree: Tree, prometheus: Prometheus) -> None:
+    jobs = {"mangrove-root", "mangrove-cluster", "mangrove-node"}
+    eventually(lambda: prometheus.targets() == dict.fromkeys(jobs, "up"), "all programs to be read")
+    [group] = prometheus.ask("rules")["groups"]
+    eventually(lambda: prometheus.ask("query", query="mangrove_child_up")["result"], "figures")
+    assert prometheus.alerts().keys() <= {"MangroveDiskNearlyFull", "MangroveNodeDiskNearlyFull"}  # of this machine
+
+    for panel in json.loads((COMPOSE / "grafana/dashboards/mangrove.json").read_text())["panels"]:
+        for target in panel.get("targets", ()):
+            prometheus.ask("query", query=target["expr"].replace("$__rate_interval", "1m"))
+
+    tree.nodes["n1"].kill()
+    eventually(lambda: prometheus.alerts().get("MangroveChildSilent") == "pending", "the alert", 30)
+    [group] = prometheus.ask("rules")["groups"]
+    assert {rule["health"] for rule in group["rules"]} == {"ok"}
+    tree.nodes["n1"].start()
+    eventually(lambda: "MangroveChildSilent" not in prometheus.alerts(), "the alert to end", 30)

@@ -38,6 +38,7 @@ from mangrove.store.interface import Put, Store
 from mangrove.store.memory import MemoryStore
 from root_orchestrator.api.app import create_app
 from root_orchestrator.auth.passwords import Passwords
+from root_orchestrator.auth.rules import APPLICATION_PROVIDER
 from root_orchestrator.auth.users import ROOT_ORGANIZATION, ensure_admin
 
 #: One round, since tests sign in often and have nothing to hide.
@@ -110,13 +111,20 @@ class RootApi:
         return self._headers[name]
 
     def add_user(self, name: str, *roles: str) -> User:
-        """A user whose password is the name, member of the organization `root` with these roles."""
+        """A user whose password is the name, member of the organization `root` with these roles.
+
+        Without any, one who has applications.
+        """
+        return self.add_member(name, ROOT_ORGANIZATION, *(roles or (APPLICATION_PROVIDER,)))
+
+    def add_member(self, name: str, organization: str, *roles: str) -> User:
+        """A user whose password is the name, member of the organization of that name with exactly these roles."""
         user = User(new_id(), name, f"{name}@example.org", CHEAP.hash(name), self.clock.wall())
-        found = self.store.query(ORGANIZATIONS, "name", ROOT_ORGANIZATION)[0]
-        root = msgspec.convert(found.document, Organization)
-        root = msgspec.structs.replace(root, members=(*root.members, Member(user.id, roles)))
+        found = self.store.query(ORGANIZATIONS, "name", organization)[0]
+        home = msgspec.convert(found.document, Organization)
+        home = msgspec.structs.replace(home, members=(*home.members, Member(user.id, roles)))
         self.put(USERS, user.id, user)
-        self.put(ORGANIZATIONS, root.id, root)
+        self.put(ORGANIZATIONS, home.id, home)
         return user
 
     # Requests

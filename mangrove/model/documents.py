@@ -29,7 +29,7 @@ META = "meta"  # this store's own id, term and what else there is only one of
 
 
 class Application(msgspec.Struct, frozen=True):
-    """A named group of services of one owner (a user name)."""
+    """A named group of services of one owner (a user name). organization: an id; empty for the one named `root`."""
 
     id: str
     name: str
@@ -37,10 +37,14 @@ class Application(msgspec.Struct, frozen=True):
     description: str
     owner: str
     services: tuple[str, ...] = ()
+    organization: str = ""
 
 
 class Service(msgspec.Struct, frozen=True):
-    """What a user declared. `declared` keeps the SLA's own fields as they came; `next_number` is never taken back."""
+    """What a user declared. `declared` keeps the SLA's own fields as they came; `next_number` is never taken back.
+
+    owner, organization: of its application.
+    """
 
     id: str
     application: str
@@ -50,6 +54,7 @@ class Service(msgspec.Struct, frozen=True):
     specification: str
     declared: dict[str, Any] = {}
     next_number: int = 0
+    organization: str = ""
 
 
 class Slot(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -30,6 +30,9 @@ _PATH = re.compile(r"(/[A-Za-z0-9._-]+|/<[a-z_]+>)+")
 
 #: Parameters of a handler that are not parts of the path.
 _BODY, _QUERY = "body", "query"
+
+#: Where an app keeps its routes.
+_ROUTES = "mangrove.routes"
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Route:
         """Type of what is answered as JSON, None when it is a Response alone."""
         return _without(self._hints["return"], Response)
 
-    @property
+    @cached_property
     def _hints(self) -> dict[str, Any]:
         return get_type_hints(self.handler, include_extras=True)
 
@@ -137,6 +140,8 @@ def register(app: Flask, routes: Iterable[Route], guard: Callable[[Route], None]
     """
     app.url_map.strict_slashes = False  # both forms of a path are served: redirects would cost clients a round trip
     app.url_map.merge_slashes = False
+    routes = tuple(routes)
+    app.extensions[_ROUTES] = routes
     declared: set[str] = set()
     for route in routes:
         if route.name in declared:
@@ -149,6 +154,12 @@ def register(app: Flask, routes: Iterable[Route], guard: Callable[[Route], None]
             raise Forbidden("this is no declared route")
 
     app.before_request(nothing_else)
+
+
+def routes_of(app: Flask) -> tuple[Route, ...]:
+    """What `app` serves."""
+    found: tuple[Route, ...] = app.extensions[_ROUTES]
+    return found
 
 
 def read_body(form: type[_Form]) -> _Form:

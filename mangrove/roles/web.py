@@ -144,8 +144,26 @@ def common_routes(
 
     accepts, failing = parent.accepts, (401, 403, 404, 409, 429)
     return [
-        Route("POST", "/api/v1/join", answer_join, OPEN, f"Let a {accepts} join by its token", failing, within=counted),
-        Route("POST", "/api/v1/leave", answer_leave, OPEN, f"Let a {accepts} leave for good", failing, within=counted),
+        Route(
+            "POST",
+            "/api/v1/join",
+            answer_join,
+            OPEN,
+            f"Let a {accepts} join by its token",
+            failing,
+            example=JoinRequest("the token's text", "alpha", parent.accepts, parent.protocols),
+            within=counted,
+        ),
+        Route(
+            "POST",
+            "/api/v1/leave",
+            answer_leave,
+            OPEN,
+            f"Let a {accepts} leave for good",
+            failing,
+            example=LeaveRequest("0" * 24, 1, "0" * 64),
+            within=counted,
+        ),
         Route("GET", "/livez", live, OPEN, "Whether the process answers at all"),
         Route("GET", "/readyz", ready, OPEN, "Whether requests should come here"),
         Route("GET", "/api/v1/version", version, OPEN, "What answers here, and the protocols that it speaks"),

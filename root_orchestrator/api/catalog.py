@@ -13,6 +13,7 @@ from mangrove.base.ids import is_id
 from mangrove.model.documents import APPLICATIONS, SERVICES, SLOTS, Application, Service, Slot
 from mangrove.model.validation import shown
 from mangrove.store.interface import Store, Stored
+from root_orchestrator.auth.rules import Scope
 from root_orchestrator.auth.users import Caller
 
 _T = TypeVar("_T")
@@ -40,7 +41,7 @@ class Catalog:
         stored = self._store.get(APPLICATIONS, id) if is_id(id) else None
         if stored is not None:
             found = found_as(Application, stored)
-            if caller.owns(found.value.owner):
+            if caller.reaches(found.value.owner, found.value.organization):
                 return found
         raise NotFound(f"there is no application {shown(id)}; GET /api/applications lists yours")
 
@@ -49,27 +50,34 @@ class Catalog:
         stored = self._store.get(SERVICES, id) if is_id(id) else None
         if stored is not None:
             found = found_as(Service, stored)
-            if caller.owns(found.value.owner):
+            if caller.reaches(found.value.owner, found.value.organization):
                 return found
         raise NotFound(
             f"there is no service {shown(id)}; GET /api/services/<application id> lists those of an application"
         )
 
-    def applications_of(self, owner: str) -> list[Application]:
-        """Applications of one user (a name), by their own name."""
-        return _by_name(as_struct(Application, stored) for stored in self._store.query(APPLICATIONS, "owner", owner))
+    def applications_of(self, owner: str, organization: str) -> list[Application]:
+        """Applications of one user (a name) in an organization (an id, empty for `root`), by their own name."""
+        found = (as_struct(Application, stored) for stored in self._store.query(APPLICATIONS, "owner", owner))
+        return _by_name(application for application in found if application.organization == organization)
 
-    def all_applications(self) -> list[Application]:
-        """Everybody's applications, by name."""
-        return _by_name(as_struct(Application, stored) for stored in self._store.load(APPLICATIONS))
+    def applications(self, caller: Caller) -> list[Application]:
+        """All applications within the caller's reach, by name."""
+        if caller.scope == Scope.OWN:
+            return self.applications_of(caller.name, caller.realm)
+        found = (as_struct(Application, stored) for stored in self._store.load(APPLICATIONS))
+        return _by_name(
+            application for application in found if caller.reaches(application.owner, application.organization)
+        )
 
     def services_of(self, application: str) -> list[Found[Service]]:
         """Services of one application (an id)."""
         return [found_as(Service, stored) for stored in self._store.query(SERVICES, "application", application)]
 
-    def all_services(self) -> list[Service]:
-        """Everybody's services."""
-        return [as_struct(Service, stored) for stored in self._store.load(SERVICES)]
+    def services(self, caller: Caller) -> list[Service]:
+        """All services within the caller's reach."""
+        found = (as_struct(Service, stored) for stored in self._store.load(SERVICES))
+        return [service for service in found if caller.reaches(service.owner, service.organization)]
 
     def wanted_slots(self, services: Sequence[str]) -> dict[str, list[Found[Slot]]]:
         """The slots that are wanted, of each of `services` (ids), by number."""

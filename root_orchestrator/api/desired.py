@@ -15,6 +15,7 @@ from mangrove.base.ids import NewId, new_id
 from mangrove.base.log import request_id
 from mangrove.model.documents import (
     APPLICATIONS,
+    ORGANIZATIONS,
     SERVICES,
     SLOTS,
     SPECIFICATIONS,
@@ -92,15 +93,21 @@ class Desired(Writer):
         if user is None:
             raise Unauthorized("your account is not there any more; sign in again")
         operations: list[Operation] = [Put(USERS, user.id, user.document, user.revision)]
-        taken = {(app.name, app.namespace) for app in self._catalog.applications_of(caller.name)}
+        if caller.realm:
+            # So is the organization's, which is not removed while it has applications.
+            home = self._store.get(ORGANIZATIONS, caller.realm)
+            if home is None:
+                raise Unauthorized("your organization is not there any more; sign in again")
+            operations.append(Put(ORGANIZATIONS, home.id, home.document, home.revision))
+        taken = {(app.name, app.namespace) for app in self._catalog.applications_of(caller.name, caller.realm)}
         for new in declared:
             if (new.name, new.namespace) in taken:
                 raise _name_taken(new.name, new.namespace)
             application = self._new_id()
-            services = [self._service(application, caller.name, service) for service in new.services]
+            services = [self._service(application, caller.name, caller.realm, service) for service in new.services]
             operations += self._writes_of(services, new.services)
             ids = tuple(service.id for service in services)
-            created = Application(application, new.name, new.namespace, new.description, caller.name, ids)
+            created = Application(application, new.name, new.namespace, new.description, caller.name, ids, caller.realm)
             operations.append(Put(APPLICATIONS, application, msgspec.to_builtins(created), ABSENT))
         self._store.apply(operations)
 
@@ -115,7 +122,7 @@ class Desired(Writer):
                     f'"{new.namespace}" already; choose another name or namespace, or delete that one first'
                 )
         declared = [_renamed(new, parent) for new in declared]
-        services = [self._service(application, parent.owner, new) for new in declared]
+        services = [self._service(application, parent.owner, parent.organization, new) for new in declared]
         ids = parent.services + tuple(service.id for service in services)
         grown = msgspec.structs.replace(parent, services=ids)
         self._store.apply(
@@ -138,7 +145,7 @@ class Desired(Writer):
         # The owner's document is put back as it is, as when an application is made.
         owner = self._store.query(USERS, "name", application.owner, limit=1)
         operations: list[Operation] = [Put(USERS, user.id, user.document, user.revision) for user in owner]
-        for other in self._catalog.applications_of(application.owner):
+        for other in self._catalog.applications_of(application.owner, application.organization):
             if other.id != application.id and (other.name, other.namespace) == (
                 application.name,
                 application.namespace,
@@ -203,7 +210,7 @@ class Desired(Writer):
             operations += _stopped(slots[service.value.id])
         return operations
 
-    def _service(self, application: str, owner: str, declared: DeclaredService) -> Service:
+    def _service(self, application: str, owner: str, organization: str, declared: DeclaredService) -> Service:
         return Service(
             id=self._new_id(),
             application=application,
@@ -212,6 +219,7 @@ class Desired(Writer):
             namespace=declared.namespace,
             specification=declared.specification.digest,
             declared=declared.declared,
+            organization=organization,
         )
 
     def _writes_of(self, services: Iterable[Service], declared: Iterable[DeclaredService]) -> list[Operation]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from flask import g, request
 
@@ -29,10 +30,12 @@ def guard(signer: TokenSigner, users: Users) -> Callable[[Route], None]:
             return
         if not isinstance(rule, Rule):
             raise Forbidden(f"{route.name} has no rule of this root")
-        g.caller = _identify("refresh" if rule.token == "refresh" else "access", signer, users)  # noqa: S105
-        request.environ["REMOTE_USER"] = g.caller.name  # for the log
-        if rule.admin_only and not g.caller.is_admin:
-            raise Forbidden("You have not enough permissions! This needs the role Admin")
+        found = _identify("refresh" if rule.token == "refresh" else "access", signer, users)  # noqa: S105
+        request.environ["REMOTE_USER"] = found.name  # for the log
+        scope = rule.scope(found.roles, in_root=found.in_root)
+        if not scope:
+            raise Forbidden(f"You have not enough permissions! This needs the role {rule.needed}")
+        g.caller = replace(found, scope=scope)
 
     return check
 
@@ -48,6 +51,6 @@ def _identify(kind: Kind, signer: TokenSigner, users: Users) -> Caller:
     found = users.caller(claims.user_id, claims.sub, claims.organization)
     if found is None:
         raise Unauthorized("The user or organization of this token is not there any more; sign in again")
-    if kind == "refresh" and claims.generation != found.generation:
+    if claims.generation != found.generation:
         raise Unauthorized("The password was changed after this token was given out; sign in again")
     return found

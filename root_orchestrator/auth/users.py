@@ -15,11 +15,7 @@ from mangrove.model.documents import META, ORGANIZATIONS, USERS, Member, Organiz
 from mangrove.model.validation import shown
 from mangrove.store.interface import ABSENT, Put, RevisionConflict, Store
 from root_orchestrator.auth.passwords import LONGEST, SHORTEST, Passwords, generated_password
-
-ADMIN = "Admin"
-
-#: Oakestra's four roles. So far only Admin is ever asked for.
-ROLES = (ADMIN, "Organization_Admin", "Application_Provider", "Infrastructure_Provider")
+from root_orchestrator.auth.rules import ADMIN, APPLICATION_PROVIDER, ORGANIZATION_ADMIN, ROLES, Scope
 
 #: The organization that a login without a name of one means.
 ROOT_ORGANIZATION = "root"
@@ -35,22 +31,38 @@ _DEFAULT_PASSWORD = "Admin"  # noqa: S105 - Oakestra's well-known default, used 
 class Caller:
     """Who makes a request. id: of the user; organization: an id; roles: theirs there, now.
 
-    generation: of the user's password.
+    in_root: whether that organization is `root`. generation: of the user's password. scope: how far the rule of the
+    route lets them go.
     """
 
     id: str
     name: str
     organization: str
     roles: tuple[str, ...]
+    in_root: bool = True
     generation: int = 1
+    scope: Scope = Scope.OWN
 
     @property
-    def is_admin(self) -> bool:
-        return ADMIN in self.roles
+    def realm(self) -> str:
+        """The organization as it stands in documents: its id, empty for `root`."""
+        return "" if self.in_root else self.organization
 
-    def owns(self, owner: str) -> bool:
-        """Whether what belongs to `owner` (a user name) is this caller's to see and change."""
-        return self.name == owner or self.is_admin
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Roles that this caller may give and take, with the power over accounts that their scope says.
+
+        Nobody gives more than they have: Admin of `root` rules over everything, Infrastructure_Provider over clusters.
+        """
+        if self.scope == Scope.ALL or not self.in_root:
+            return ROLES
+        return ORGANIZATION_ADMIN, APPLICATION_PROVIDER
+
+    def reaches(self, owner: str, realm: str) -> bool:
+        """Whether what belongs to `owner` (a user name) in that organization is this caller's to see and change."""
+        if self.scope == Scope.ALL:
+            return True
+        return realm == self.realm and (self.scope == Scope.ORGANIZATION or owner == self.name)
 
 
 class Users:
@@ -90,7 +102,8 @@ class Users:
         if user is None or user.id != user_id or organization is None:
             return None
         roles = organization.roles_of(user.id) or ()
-        return Caller(user.id, user.name, organization.id, roles, user.generation)
+        in_root = organization.name == ROOT_ORGANIZATION
+        return Caller(user.id, user.name, organization.id, roles, in_root, user.generation)
 
 
 def known_roles(sent: Sequence[str], field: str) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.oakestra.documents import Json, application_document
 from root_orchestrator.api.oakestra.sla import read_sla
-from root_orchestrator.api.oakestra.sla_form import Agreement, Argument, Name
+from root_orchestrator.api.oakestra.sla_form import EXAMPLE, Agreement, Argument, Name
 from root_orchestrator.auth.guard import caller
-from root_orchestrator.auth.rules import ADMINISTER, CHANGE_APPLICATIONS, READ_APPLICATIONS
+from root_orchestrator.auth.rules import CHANGE_APPLICATIONS, READ_APPLICATIONS
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,38 +34,13 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: dict[str, Any] | None = msgspec.field(default=None, name="_id")
 
 
-#: An SLA of one application with one service.
-EXAMPLE = {
-    "sla_version": "v2.0",
-    "customerID": "Admin",
-    "applications": [
-        {
-            "applicationID": "",
-            "application_name": "demo",
-            "application_namespace": "test",
-            "application_desc": "",
-            "microservices": [
-                {
-                    "microserviceID": "",
-                    "microservice_name": "web",
-                    "microservice_namespace": "test",
-                    "virtualization": "container",
-                    "code": "docker.io/library/nginx:latest",
-                    "memory": 100,
-                    "vcpus": 1,
-                    "port": "8080:80",
-                }
-            ],
-        }
-    ],
-}
-
-
 def routes(catalog: Catalog, desired: Desired) -> list[Route]:
     """Create, list, show, change and delete."""
 
     def own() -> list[Json]:
-        return [application_document(application) for application in catalog.applications_of(caller().name)]
+        return [
+            application_document(application) for application in catalog.applications_of(caller().name, caller().realm)
+        ]
 
     def create(body: Annotated[object, Agreement]) -> list[Json]:
         desired.create_applications(caller(), read_sla(body))
@@ -92,8 +67,8 @@ def routes(catalog: Catalog, desired: Desired) -> list[Route]:
         desired.delete_application(caller(), application)
         return {"message": "Application Deleted"}
 
-    def everybodys() -> list[Json]:
-        return [application_document(application) for application in catalog.all_applications()]
+    def reached() -> list[Json]:
+        return [application_document(application) for application in catalog.applications(caller())]
 
     def of_user(user_id: str) -> list[Json]:
         if user_id != caller().id:
@@ -128,6 +103,6 @@ def routes(catalog: Catalog, desired: Desired) -> list[Route]:
             CHANGE_APPLICATIONS,
             "Remove an application and its services, and stop what runs of them",
         ),
-        Route("GET", "/api/applications", everybodys, ADMINISTER, "List everybody's applications"),
+        Route("GET", "/api/applications", reached, READ_APPLICATIONS, "List all applications that one may see"),
         Route("GET", "/api/applications/<user_id>", of_user, READ_APPLICATIONS, "List one's own applications"),
     ]

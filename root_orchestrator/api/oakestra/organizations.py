@@ -14,7 +14,8 @@ from mangrove.roles.routes import Route
 from mangrove.roles.web import Message
 from root_orchestrator.api.oakestra.documents import Json, object_id
 from root_orchestrator.auth.accounts import Accounts
-from root_orchestrator.auth.rules import ADMINISTER
+from root_orchestrator.auth.guard import caller
+from root_orchestrator.auth.rules import ADMINISTER, MANAGE_ACCOUNTS, Scope
 from root_orchestrator.auth.users import Users, known_roles
 
 #: Up to 64 characters for people to read, without blanks around them.
@@ -45,10 +46,12 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def routes(users: Users, accounts: Accounts) -> list[Route]:
-    """List, create, change and remove; for Admin alone."""
+    """List, create, change and remove."""
 
-    def everyone() -> list[Json]:
-        return [organization_document(organization) for organization in users.organizations()]
+    def reached() -> list[Json]:
+        me = caller()
+        found = users.organizations()
+        return [organization_document(each) for each in found if me.scope == Scope.ALL or each.id == me.organization]
 
     def create(body: Creation) -> Json:
         # What is answered becomes the `_id` of what the dashboard then shows.
@@ -58,7 +61,7 @@ def routes(users: Users, accounts: Accounts) -> list[Route]:
         if body.id not in (None, object_id(organization)):
             raise InvalidInput("_id", f"is {shown(body.id)}, but an organization keeps its id; leave it out")
         members = None if body.member is None else _members(body.member)
-        accounts.change_organization(organization, body.name, members)
+        accounts.change_organization(caller(), organization, body.name, members)
         return {"message": "Organization is updated"}
 
     def delete(organization: str) -> Message:
@@ -67,7 +70,7 @@ def routes(users: Users, accounts: Accounts) -> list[Route]:
 
     one = "/api/organization/<organization>"
     return [
-        Route("GET", "/api/organization", everyone, ADMINISTER, "List the organizations"),
+        Route("GET", "/api/organization", reached, MANAGE_ACCOUNTS, "List the organizations that one may see"),
         Route(
             "POST",
             "/api/organization",
@@ -77,7 +80,7 @@ def routes(users: Users, accounts: Accounts) -> list[Route]:
             (409,),
             example={"name": "lab", "member": []},
         ),
-        Route("PUT", one, change, ADMINISTER, "Change an organization's name or members", (409,)),
+        Route("PUT", one, change, MANAGE_ACCOUNTS, "Change an organization's name or members", (409,)),
         Route("DELETE", one, delete, ADMINISTER, "Remove an organization, and end the tokens given for it", (409,)),
     ]
 

@@ -16,10 +16,10 @@ from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import ALL_INSTANCES, Desired
 from root_orchestrator.api.oakestra.documents import Json, service_document
 from root_orchestrator.api.oakestra.sla import read_sla
-from root_orchestrator.api.oakestra.sla_form import Agreement
+from root_orchestrator.api.oakestra.sla_form import EXAMPLE, Agreement
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.guard import caller
-from root_orchestrator.auth.rules import ADMINISTER, CHANGE_APPLICATIONS, READ_APPLICATIONS
+from root_orchestrator.auth.rules import CHANGE_APPLICATIONS, READ_APPLICATIONS
 
 
 def routes(catalog: Catalog, desired: Desired, views: Views) -> list[Route]:
@@ -52,8 +52,8 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> list[Route]:
         desired.delete_service(caller(), service)
         return {"message": "Job deleted"}
 
-    def everybodys() -> list[Json]:
-        return listed(catalog.all_services())
+    def reached() -> list[Json]:
+        return listed(catalog.services(caller()))
 
     def of_application(application: str) -> list[Json]:
         catalog.application(caller(), application)
@@ -76,11 +76,12 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> list[Route]:
             CHANGE_APPLICATIONS,
             "Add services to an application, which the SLA names by `applicationID`",
             (404, 409),
+            example=EXAMPLE,
         ),
         Route("GET", one, show, READ_APPLICATIONS, "Show a service with its instances"),
         Route("PUT", one, update, CHANGE_APPLICATIONS, "Change a service", (501,)),
         Route("DELETE", one, delete, CHANGE_APPLICATIONS, "Remove a service, and stop its instances"),
-        Route("GET", "/api/services", everybodys, ADMINISTER, "List everybody's services"),
+        Route("GET", "/api/services", reached, READ_APPLICATIONS, "List all services that one may see"),
         Route(
             "GET",
             "/api/services/<application>",

@@ -161,3 +161,30 @@ class Agreement(msgspec.Struct, frozen=True):
     customerID: Annotated[Line, says("Asked for, and not used.")]
     applications: Annotated[list[Application], says("What is declared.")]
     args: Annotated[list[Argument], says("Kept, means nothing.")] = []
+
+
+#: An SLA of one application with one service.
+EXAMPLE = {
+    "sla_version": "v2.0",
+    "customerID": "Admin",
+    "applications": [
+        {
+            "applicationID": "",
+            "application_name": "demo",
+            "application_namespace": "test",
+            "application_desc": "",
+            "microservices": [
+                {
+                    "microserviceID": "",
+                    "microservice_name": "web",
+                    "microservice_namespace": "test",
+                    "virtualization": "container",
+                    "code": "docker.io/library/nginx:latest",
+                    "memory": 100,
+                    "vcpus": 1,
+                    "port": "8080:80",
+                }
+            ],
+        }
+    ],
+}

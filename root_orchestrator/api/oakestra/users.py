@@ -8,16 +8,16 @@ import msgspec
 from flask import request
 from werkzeug.exceptions import NotImplemented as NotImplementedHere
 
-from mangrove.base.errors import Forbidden, InvalidInput, NotFound, Unauthorized
+from mangrove.base.errors import Forbidden, InvalidInput, Unauthorized
 from mangrove.model.documents import Organization, User
 from mangrove.model.validation import shown
 from mangrove.roles.routes import OPEN, Route
 from mangrove.roles.web import Message
 from root_orchestrator.api.oakestra.documents import Json, user_document
-from root_orchestrator.auth.accounts import Accounts
+from root_orchestrator.auth.accounts import Accounts, no_organization, no_user
 from root_orchestrator.auth.credentials import Credentials
 from root_orchestrator.auth.guard import caller
-from root_orchestrator.auth.rules import MANAGE_ACCOUNTS, OWN_ACCOUNT, READ_ACCOUNTS
+from root_orchestrator.auth.rules import MANAGE_ACCOUNTS, OWN_ACCOUNT, READ_ACCOUNTS, Scope
 from root_orchestrator.auth.users import Users, known_roles
 
 #: Names stand in paths, so no slash; the first character keeps `.` and `..` out.
@@ -62,14 +62,17 @@ def routes(users: Users, credentials: Credentials, accounts: Accounts) -> list[R
     def register(body: Registration) -> Json:
         roles = known_roles(body.roles, "roles")
         hashed = credentials.hashed(body.password, "password")
-        return user_document(accounts.register(caller().organization, body.name, body.email, hashed, roles), roles)
+        return user_document(accounts.register(caller(), body.name, body.email, hashed, roles), roles)
 
     def everybody() -> list[Json]:
-        home = existing(caller().organization)
-        return [user_document(user, home.roles_of(user.id) or ()) for user in users.everybody()]
+        home, everyone = existing(caller().organization), caller().scope == Scope.ALL
+        held = ((user, home.roles_of(user.id)) for user in users.everybody())
+        return [user_document(user, roles or ()) for user, roles in held if everyone or roles is not None]
 
     def members(organization: str) -> list[Json]:
         home = existing(organization)
+        if caller().scope < Scope.ALL and organization != caller().organization:
+            raise no_organization(organization)
         roles = ((user, home.roles_of(user.id)) for user in users.everybody())
         return [user_document(user, held) for user, held in roles if held is not None]
 
@@ -100,7 +103,7 @@ def routes(users: Users, credentials: Credentials, accounts: Accounts) -> list[R
         if body.password and user == caller().name:
             raise InvalidInput("password", f"is your own; send oldPassword and newPassword by POST /api/user/{user}")
         accounts.change(
-            caller().organization,
+            caller(),
             user,
             email=body.email,
             roles=None if body.roles is None else known_roles(body.roles, "roles"),
@@ -121,18 +124,19 @@ def routes(users: Users, credentials: Credentials, accounts: Accounts) -> list[R
     def existing(id: str) -> Organization:
         found = users.organization(id)
         if found is None:
-            raise NotFound(f"there is no organization {shown(id)}; GET /api/organization lists them")
+            raise no_organization(id)
         return found
 
     def known(name: str) -> tuple[User, tuple[str, ...]]:
         """A user whom the caller may ask about, with the roles in the caller's organization."""
         me = caller()
-        if name != me.name and not me.is_admin:
+        if name != me.name and me.scope == Scope.OWN:
             raise Forbidden("You have not enough permissions! You may only ask about yourself")
         found = users.named(name)
-        if found is None:
-            raise NotFound(f"there is no user {shown(name)}")
-        return found, existing(me.organization).roles_of(found.id) or ()
+        roles = existing(me.organization).roles_of(found.id) if found else None
+        if found is None or (roles is None and name != me.name and me.scope < Scope.ALL):
+            raise no_user(name)
+        return found, roles or ()
 
     # Who asks for a new password by mail cannot sign in: these two are open.
     return [

@@ -21,8 +21,9 @@ from mangrove.model.documents import ORGANIZATIONS, USERS, Organization, User
 from mangrove.store.memory import MemoryStore
 from root_orchestrator.auth.keys import KEY_FILE, load_or_create_key
 from root_orchestrator.auth.passwords import METHOD, Passwords, generated_password
+from root_orchestrator.auth.rules import ROLES
 from root_orchestrator.auth.tokens import LIFETIME, Kind, TokenSigner
-from root_orchestrator.auth.users import ROLES, ensure_admin
+from root_orchestrator.auth.users import ensure_admin
 from tests.root_api import CHEAP, signing_key
 
 

@@ -7,15 +7,8 @@ from typing import Literal
 import msgspec
 
 from mangrove.model.attempt import Usage
+from mangrove.model.position import Position
 from mangrove.model.resources import Resources
-
-
-class Position(msgspec.Struct, frozen=True):
-    """Where something stands. Degrees, and metres of radius."""
-
-    latitude: float
-    longitude: float
-    radius: float = 0.0
 
 
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -23,7 +16,11 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
 
     largest: what is free on the largest single nodes behind it, of which none is smaller than another in everything;
     empty for a node. nodes: how many stand behind it. version: of the assignment that `largest` reflects. gpu_drivers:
-    one name a device. engines: of a node, by runtime, the program behind it, such as "Podman 4.3.1".
+    one name a device. engines: of a node, by runtime, the program behind it, such as "Podman 4.3.1". labels: of a node;
+    label_values: of the nodes behind a cluster, with null when some have no such label. vague_labels: keys with more
+    values than are told. taints: what keeps everything away that does not tolerate it, `key` or `key=value`; of a
+    cluster, those that all its nodes have. addons: what else the operator says it offers. round_trip: milliseconds to
+    the parent and back, coarsely; 0 when not measured.
     """
 
     allocatable: Resources = Resources()
@@ -37,6 +34,11 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     gpu_drivers: tuple[str, ...] = ()
     position: Position | None = None
     version: int = 0
+    label_values: dict[str, tuple[str | None, ...]] = {}
+    vague_labels: tuple[str, ...] = ()
+    taints: tuple[str, ...] = ()
+    addons: tuple[str, ...] = ()
+    round_trip: float = 0.0
 
 
 class NodeView(msgspec.Struct, frozen=True, omit_defaults=True):

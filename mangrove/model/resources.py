@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
+
+
+class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """So many of something that a node's operator has named and counted: accelerators, cameras, Mbit/s."""
+
+    name: str
+    count: int
 
 
 class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
     """An amount of everything that placement counts.
 
-    cpu: thousandths of a core; memory, disk, vram: MiB; gpus: devices.
+    cpu: thousandths of a core; memory, disk, vram: MiB; gpus: devices; counted: what else nodes have, by name, each
+    once and in the order of names.
     """
 
     cpu: int = 0
@@ -16,6 +26,7 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
     disk: int = 0
     gpus: int = 0
     vram: int = 0
+    counted: tuple[Counted, ...] = ()
 
     def __add__(self, other: Resources) -> Resources:
         return Resources(
@@ -24,6 +35,7 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
             self.disk + other.disk,
             self.gpus + other.gpus,
             self.vram + other.vram,
+            _sum(self.counted, other.counted, 1) if self.counted or other.counted else (),
         )
 
     def __sub__(self, other: Resources) -> Resources:
@@ -33,6 +45,7 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
             self.disk - other.disk,
             self.gpus - other.gpus,
             self.vram - other.vram,
+            _sum(self.counted, other.counted, -1) if self.counted or other.counted else (),
         )
 
     def fits_in(self, room: Resources) -> bool:
@@ -46,7 +59,36 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
                 (self.gpus, room.gpus),
                 (self.vram, room.vram),
             )
-        )
+        ) and all(one.count <= 0 or one.count <= room.count(one.name) for one in self.counted)
 
+    def count(self, name: str) -> int:
+        """How many of a counted thing."""
+        return next((one.count for one in self.counted if one.name == name), 0)
+
+    def amounts(self) -> Iterator[tuple[str, int]]:
+        """Every amount that is not zero by its key: the field, or `#name` for a counted thing."""
+        for field in FIELDS:
+            amount = getattr(self, field)
+            if amount:
+                yield field, amount
+        for one in self.counted:
+            if one.count:
+                yield f"#{one.name}", one.count
+
+
+#: The amounts that every node has, by field.
+FIELDS = ("cpu", "memory", "disk", "gpus", "vram")
 
 NOTHING = Resources()
+
+
+def counted(amounts: dict[str, int]) -> tuple[Counted, ...]:
+    """As `Resources.counted` wants it: in the order of names, without zeros."""
+    return tuple(Counted(name, count) for name, count in sorted(amounts.items()) if count)
+
+
+def _sum(one: tuple[Counted, ...], other: tuple[Counted, ...], sign: int) -> tuple[Counted, ...]:
+    amounts = {each.name: each.count for each in one}
+    for each in other:
+        amounts[each.name] = amounts.get(each.name, 0) + sign * each.count
+    return counted(amounts)

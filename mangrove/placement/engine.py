@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
 
 from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Refusal
 from mangrove.model.specification import Specification
-from mangrove.placement.filters import FILTERS
+from mangrove.placement.filters import ATTRIBUTES, FILTERS, LIMITS, PLACES
 from mangrove.placement.fleet import Fleet
-from mangrove.placement.scorers import best_fit
+from mangrove.placement.request import Request
+from mangrove.placement.scorers import scorer_named
+from mangrove.placement.table import MOST, Amounts, Numbers
+from mangrove.placement.words import Mask, Rows
+
+#: Against equal scores: the child with the fewest attempts, so that what asks for nothing is spread; then the first.
+_CROWD = 1e-9
+#: Scores that are looked at together when many are placed: some megabytes, and most of a pass is not overhead.
+_BLOCK = 1 << 17
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """What one condition did: how many children it ruled out of those that were left, in numbers and in words."""
+
+    condition: str
+    ruled_out: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What there is to say about a request. best: the first few that pass with their scores, the best first."""
+
+    children: int
+    passed: int
+    clauses: tuple[Clause, ...]
+    best: tuple[tuple[str, float], ...]
+
+    @property
+    def reason(self) -> str:
+        """All that stands in the way, in one line."""
+        return "; ".join(clause.text for clause in self.clauses)
 
 
 def place(
     fleet: Fleet,
     specification: Specification,
     *,
-    avoid: frozenset[str] = frozenset(),
+    avoid: Collection[str] = (),
     refused: Mapping[str, Refusal] = {},
 ) -> Chosen | NoFit:
     """Choose a child for one instance.
@@ -25,26 +60,217 @@ def place(
     """
     if not fleet.rows:
         return NoFit(f"no {fleet.noun} has joined yet")
-    candidates = [row for row in fleet.rows.values() if row.live and row.id not in avoid]
-    away = sum(1 for row in fleet.rows.values() if not row.live)
-    reasons = [f"{away} of {len(fleet.rows)} {fleet.noun}s not connected"] if away else []
-    turned_down = [row for row in candidates if row.id in refused]
-    if turned_down:
-        said = sorted(f"refused by {row.name}: {refused[row.id].reason}" for row in turned_down)
-        reasons += said[:3]
-        candidates = [row for row in candidates if row not in turned_down]
+    request = fleet.request(specification)
+    row = _best(fleet, request, _feasible(fleet, request, avoid, refused))
+    if row is None:
+        return NoFit(judge(fleet, specification, avoid=avoid, refused=refused).reason or f"no other {fleet.noun}")
+    return Chosen(fleet.at(row).id)
+
+
+def place_many(
+    fleet: Fleet,
+    specification: Specification,
+    count: int,
+    *,
+    avoid: Collection[str] = (),
+    refused: Mapping[str, Refusal] = {},
+) -> list[str]:
+    """Children for `count` instances in one pass: the very ones that placing and reserving one by one would choose.
+
+    Fewer when no more fit.
+    """
+    request = fleet.request(specification)
+    mask = _feasible(fleet, request, avoid, refused)
+    if all(
+        scorer is None or scorer.separable(preference)
+        for preference in request.preferences
+        for scorer in (scorer_named(preference.scorer),)
+    ):
+        rows = _in_lanes(fleet, request, np.flatnonzero(mask), count)
+    else:
+        rows = _one_by_one(fleet, request, mask, count)
+    return [fleet.at(row).id for row in rows]
+
+
+def judge(
+    fleet: Fleet,
+    specification: Specification,
+    *,
+    avoid: Collection[str] = (),
+    refused: Mapping[str, Refusal] = {},
+    shown: int = 3,
+) -> Judgement:
+    """The same for a person: what each condition rules out, one after the other, and the best of the rest."""
+    request, table = fleet.request(specification), fleet.table
+    clauses = []
+    silent = sum(not row.live for row in fleet.rows.values())
+    if silent:
+        clauses.append(Clause("live", silent, f"{silent} of {_count(len(fleet.rows), fleet.noun)} not connected"))
+    cordoned = sum(row.live and row.cordoned for row in fleet.rows.values())
+    if cordoned:
+        clauses.append(Clause("cordon", cordoned, f"{cordoned} of {_count(len(fleet.rows), fleet.noun)} cordoned"))
+    left = np.flatnonzero(table.open[: table.size])
+    away = {fleet.rows[child].number for child in avoid if child in fleet.rows}
+    left = np.array([row for row in left if row not in away], np.intp)
+    no = sorted(
+        (fleet.at(int(row)).name, refused[fleet.at(int(row)).id].reason)
+        for row in left
+        if fleet.at(int(row)).id in refused
+    )
+    if no:
+        text = "; ".join(f"refused by {name}: {reason}" for name, reason in no[:3])
+        clauses.append(Clause("refused", len(no), text))
+        left = np.array([row for row in left if fleet.at(int(row)).id not in refused], np.intp)
     for condition in FILTERS:
-        if not condition.applies(specification):
+        if not condition.applies(request, fleet):
             continue
-        passed = [row for row in candidates if condition.passes(specification, row)]
-        if len(passed) < len(candidates):
-            kept = {row.id for row in passed}
-            rejected = [row for row in candidates if row.id not in kept]
-            reasons.append(condition.explain(specification, rejected, fleet.noun))
-        candidates = passed
-    if not candidates:
-        return NoFit("; ".join(reasons) or f"no other {fleet.noun}")
-    needs = specification.resources
-    # Equal scores go to the child with the fewest attempts, so that what asks for nothing is spread.
-    best = max(candidates, key=lambda row: (best_fit(needs, row), -row.attempts, row.id))
-    return Chosen(best.id)
+        passed = condition.check(request, fleet, left)
+        if not passed.all():
+            rejected = left[~passed]
+            name = type(condition).__name__.lower()
+            clauses.append(Clause(name, len(rejected), condition.explain(request, fleet, rejected)))
+            left = left[passed]
+    best: list[tuple[str, float]] = []
+    if len(left):
+        scores = _scores(fleet, request, left, 0)
+        best = [(fleet.at(int(left[at])).id, round(float(scores[at]), 4)) for at in _largest(scores, shown)]
+    return Judgement(len(fleet.rows), len(left), tuple(clauses), tuple(best))
+
+
+def _feasible(fleet: Fleet, request: Request, avoid: Collection[str], refused: Collection[str]) -> Mask:
+    table = fleet.table
+    rows = slice(0, table.size)
+    mask = table.open[rows] & _attributes(fleet, request)[rows]
+    for child in (*avoid, *refused):
+        row = fleet.rows.get(child)
+        if row is not None:
+            mask[row.number] = False
+    for condition in (*PLACES, *LIMITS):
+        if condition.applies(request, fleet):
+            mask &= condition.check(request, fleet, rows)
+    return mask
+
+
+def _attributes(fleet: Fleet, request: Request) -> Mask:
+    """Rows whose attributes pass. Remembered with the request; of rows that changed since, asked again."""
+    table, known = fleet.table, request.attributes
+    newest = table.forgotten + len(table.changes)
+    if known is None or len(known) != table.room or newest - request.seen > table.size // 4 + 8:
+        known = np.zeros(table.room, np.bool_)
+        known[: table.size] = _check_attributes(fleet, request, slice(0, table.size))
+        request.attributes = known
+    elif newest > request.seen:
+        changed = np.array(table.changes[request.seen - newest :], np.intp)
+        known[changed] = _check_attributes(fleet, request, changed)
+    request.seen = newest
+    return known
+
+
+def _check_attributes(fleet: Fleet, request: Request, rows: Rows) -> Mask:
+    mask: Mask = np.ones(fleet.table.size, np.bool_)[rows]
+    for condition in ATTRIBUTES:
+        if condition.applies(request, fleet):
+            mask &= condition.check(request, fleet, rows)
+    return mask
+
+
+def _scores(fleet: Fleet, request: Request, rows: Rows, more: Amounts | int) -> Numbers:
+    total: Numbers = (fleet.table.attempts[rows] + more) * -_CROWD
+    for preference in request.preferences:
+        scorer = scorer_named(preference.scorer)
+        if scorer is not None:  # a parent that does not have it goes by the others
+            total += preference.weight * scorer.score(request, fleet, preference, rows, more)
+    return total
+
+
+def _best(fleet: Fleet, request: Request, mask: Mask) -> int | None:
+    possible = np.flatnonzero(mask)
+    if not len(possible):
+        return None
+    if 4 * len(possible) < len(mask):
+        return int(possible[_scores(fleet, request, possible, 0).argmax()])
+    scores = _scores(fleet, request, slice(0, len(mask)), 0)
+    return int(np.where(mask, scores, -np.inf).argmax())
+
+
+def _one_by_one(fleet: Fleet, request: Request, mask: Mask, count: int) -> list[int]:
+    """For scores that depend on other rows too."""
+    table, chosen = fleet.table, list[int]()
+    limits = [limit for limit in LIMITS if limit.applies(request, fleet)]
+    while len(chosen) < count:
+        row = _best(fleet, request, mask)
+        if row is None:
+            break
+        chosen.append(row)
+        table.reserve(row, request.specification.resources, 1)
+        table.tallies.add(request.kinds, row, 1)
+        here = np.array([row], np.intp)
+        mask[row] = all(limit.check(request, fleet, here)[0] for limit in limits)
+    for row in chosen:
+        table.reserve(row, request.specification.resources, -1)
+        table.tallies.add(request.kinds, row, -1)
+    return chosen
+
+
+def _in_lanes(fleet: Fleet, request: Request, rows: Amounts, count: int) -> list[int]:
+    """For scores of rows by themselves: each row is a lane of the scores of its first, second, … instance.
+
+    Always taking the lane with the best head is the same as sorting all entries by the smallest score up to them in
+    their lane (what stands behind a small one comes at once when it is better), then by row, then by position. Only a
+    block of that is looked at: the best lanes, so far. What the block cannot decide, because a lane goes on behind its
+    edge or a lane outside has a better head, is left to the next block.
+    """
+    room = np.full(len(rows), MOST)
+    for limit in LIMITS:
+        if limit.applies(request, fleet):
+            np.minimum(room, limit.room(request, fleet, rows), out=room)
+    chosen: list[int] = []
+    used = np.zeros(len(rows), np.int64)
+    width = max(1, _BLOCK // max(1, len(rows)))
+    while len(chosen) < count:
+        lanes, missing = np.flatnonzero(used < room), count - len(chosen)
+        if not len(lanes):
+            break
+        width = max(1, min(width, missing, int((room[lanes] - used[lanes]).max()), _BLOCK))
+        bound, first_out = -np.inf, len(rows)
+        if len(lanes) * width > _BLOCK:
+            heads = _scores(fleet, request, rows[lanes], used[lanes])
+            kept = np.sort(_largest(heads, max(1, _BLOCK // width)))
+            out = np.ones(len(lanes), np.bool_)
+            out[kept] = False
+            if out.any():
+                bound = float(heads[out].max())
+                first_out = int(lanes[out & (heads == bound)][0])
+            lanes = lanes[kept]
+        steps = np.arange(width)
+        more = used[lanes][:, None] + steps
+        keys = np.minimum.accumulate(_scores(fleet, request, rows[lanes][:, None], more), axis=1)
+        keys[more >= room[lanes][:, None]] = -np.inf
+        order = _largest(keys.ravel(), missing)
+        lane, step, key = lanes[order // width], order % width, keys.ravel()[order]
+        good = (key > bound) | ((key == bound) & (lane < first_out) & (key > -np.inf))
+        undecided = np.flatnonzero(~good)
+        end = int(undecided[0]) if len(undecided) else len(order)
+        cut = np.flatnonzero((step == width - 1) & (used[lane] + width < room[lane]))
+        edge = len(cut) > 0 and int(cut[0]) < end
+        end = int(cut[0]) + 1 if edge else end
+        chosen += rows[lane[:end]].tolist()
+        used += np.bincount(lane[:end], minlength=len(used))
+        width = 2 * width if edge else max(1, width // 2)
+    return chosen
+
+
+def _largest(values: Numbers, count: int) -> Amounts:
+    """Where the `count` largest values are, the largest first, of equal ones the first first."""
+    if count < len(values):
+        cut = np.partition(values, len(values) - count)[len(values) - count]
+        above = np.flatnonzero(values > cut)
+        equal = np.flatnonzero(values == cut)[: count - len(above)]
+        found = np.sort(np.concatenate([above, equal]))
+    else:
+        found = np.arange(len(values))
+    return found[np.argsort(-values[found], kind="stable")]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -2,107 +2,241 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 
 from mangrove.base.digest import digest_of
+from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
+from mangrove.model.position import Position
 from mangrove.model.resources import NOTHING, Resources
+from mangrove.model.specification import Preference
+from mangrove.placement.request import Request
+from mangrove.placement.table import Table
+
+#: Requests whose preparation and masks are remembered: the services that are being placed just now.
+_REQUESTS_KEPT = 256
+
+Kinds = tuple[Hashable, ...]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Row:
-    """One child, a `noun` (`cluster` or `node`).
-
-    revision: digest of what it can allocate, apart from the version that this reflects.
-    """
+    """One child, a `noun` (`cluster` or `node`). number: of its row in the table."""
 
     id: str
     name: str
     noun: str
-    capacity: Capacity = field(default_factory=Capacity)
+    number: int
+    capacity: Capacity
     live: bool = False
+    cordoned: bool = False
     reserved: Resources = NOTHING
     attempts: int = 0
-    revision: str = ""
+    _revision: str = ""
 
     @property
     def free(self) -> Resources:
         return self.capacity.allocatable - self.reserved
 
+    @property
+    def heard(self) -> bool:
+        """Whether it ever said what it can allocate."""
+        return self.capacity is not _UNKNOWN
 
-@dataclass(slots=True)
+    @property
+    def revision(self) -> str:
+        """Digest of what it can allocate, apart from the version that this reflects; empty before it said anything."""
+        if not self._revision and self.heard:
+            self._revision = digest_of(undated(self.capacity))
+        return self._revision
+
+
 class Fleet:
     """All children of a parent. noun: what they are, for sentences ("3 nodes too small").
 
+    preferences: which child is the best for services that do not say. position: where children stand that do not say.
     changed: raised whenever something may fit now that did not fit before. touched: raised by every change.
     """
 
-    noun: str
-    rows: dict[str, Row] = field(default_factory=dict)
-    changed: int = 0
-    touched: int = 0
-    _reservations: dict[str, tuple[str, Resources]] = field(default_factory=dict)
+    def __init__(self, noun: str, preferences: tuple[Preference, ...] = (), position: Position | None = None) -> None:
+        self.noun = noun
+        self.preferences = preferences or (Preference("best_fit"),)
+        self.position = position
+        self.changed = 0
+        self.touched = 0
+        self.table = Table()
+        self._rows: dict[str, Row] = {}
+        self._by_number: list[Row | None] = []
+        self._by_name: dict[str, set[int]] = {}
+        self._reservations: dict[str, tuple[str, Resources, Kinds]] = {}
+        self._strayed: dict[str, set[str]] = {}  # child without a row → attempts reserved on it
+        self._requests: dict[object, Request] = {}
+
+    # -- children
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """The children by id."""
+        return self._rows
+
+    def at(self, number: int) -> Row:
+        """The child in a row of the table. Raises KeyError for a row that is not used."""
+        row = self._by_number[number]
+        if row is None:
+            raise KeyError(number)
+        return row
+
+    def named(self, name: str) -> set[int]:
+        """Numbers of the rows of children with this name."""
+        return self._by_name.get(name, set())
 
     def add(self, child: str, name: str) -> Row:
         """The child's row, made if it is new."""
         self.touched += 1
-        row = self.rows.get(child)
+        row = self._rows.get(child)
         if row is None:
-            row = self.rows[child] = Row(child, name, self.noun)
+            number = self.table.take()
+            row = self._rows[child] = Row(child, name, self.noun, number, _UNKNOWN)
+            self._by_number += [None] * (number + 1 - len(self._by_number))
+            self._by_number[number] = row
+            self.table.describe(number, self._placed(_UNKNOWN))
+            for attempt in self._strayed.pop(child, ()):
+                _, resources, kinds = self._reservations[attempt]
+                self._count(row, resources, kinds, 1)
+        else:
+            self._by_name[row.name].discard(row.number)
         row.name = name
+        self.table.name(row.number, name)
+        self._by_name.setdefault(name, set()).add(row.number)
         return row
 
     def remove(self, child: str) -> None:
         """Forget a child; its reservations go when its attempts are released."""
         self.touched += 1
-        self.rows.pop(child, None)
+        row = self._rows.pop(child, None)
+        if row is None:
+            return
+        self._by_number[row.number] = None
+        self._by_name[row.name].discard(row.number)
+        if not self._by_name[row.name]:
+            del self._by_name[row.name]
+        held = {attempt for attempt, (where, _, _) in self._reservations.items() if where == child}
+        if held:
+            self._strayed[child] = held
+        self.table.give_back(row.number)
 
     def update(self, child: str, capacity: Capacity) -> None:
         """What a child can allocate has changed."""
-        row = self.rows[child]
+        row = self._rows[child]
         self.touched += 1
-        revision = digest_of(undated(capacity))
-        row.capacity = capacity
-        if revision != row.revision:
-            row.revision = revision
-            self.changed += 1
+        before, row.capacity = row.capacity, capacity
+        if before is not _UNKNOWN and undated(before) == undated(capacity):
+            return
+        row._revision = ""
+        self.changed += 1
+        self.table.describe(row.number, self._placed(capacity))
 
     def set_live(self, child: str, live: bool) -> None:
-        """Whether new work may be given to this child."""
-        row = self.rows[child]
-        self.touched += 1
-        if live and not row.live:
-            self.changed += 1
-        row.live = live
+        """Whether the child is heard."""
+        row = self._rows[child]
+        row.live, before = live, row.live
+        self._open(row, live and not before)
 
-    def reserve(self, attempt: str, child: str, resources: Resources) -> None:
-        """Promise `resources` of `child` to an attempt, once, however often it is said."""
-        if self._reservations.get(attempt) == (child, resources):
+    def set_cordoned(self, child: str, cordoned: bool) -> None:
+        """Whether an operator wants no new work for this child."""
+        row = self._rows[child]
+        row.cordoned, before = cordoned, row.cordoned
+        self._open(row, before and not cordoned)
+
+    def measured(self, child: str, usage: Usage) -> None:
+        """What a child uses: `lowest_load` looks at it, and nobody waits for it."""
+        row = self._rows.get(child)
+        if row is not None:
+            self.table.load[row.number] = min(1.0, max(0.0, usage.cpu / 100, usage.memory_percent / 100))
+
+    # -- reservations
+
+    def reserve(self, attempt: str, child: str, resources: Resources, kinds: Kinds = ()) -> None:
+        """Promise `resources` of `child` to an attempt, once, however often it is said. kinds: see `kinds_of`."""
+        if self._reservations.get(attempt) == (child, resources, kinds):
             return
         self.touched += 1
         self.release(attempt)
-        self._reservations[attempt] = (child, resources)
-        row = self.rows.get(child)
-        if row is not None:
-            row.reserved += resources
-            row.attempts += 1
+        self._reservations[attempt] = (child, resources, kinds)
+        row = self._rows.get(child)
+        if row is None:
+            self._strayed.setdefault(child, set()).add(attempt)
+        else:
+            self._count(row, resources, kinds, 1)
 
     def release(self, attempt: str) -> None:
         """The attempt has ended, or was never begun."""
         self.touched += 1
-        child, resources = self._reservations.pop(attempt, ("", NOTHING))
-        row = self.rows.get(child)
+        held = self._reservations.pop(attempt, None)
+        if held is None:
+            return
+        child, resources, kinds = held
+        row = self._rows.get(child)
         if row is not None:
-            row.reserved -= resources
-            row.attempts -= 1
+            self._count(row, resources, kinds, -1)
             self.changed += 1
+        elif child in self._strayed:
+            self._strayed[child].discard(attempt)
+            if not self._strayed[child]:
+                del self._strayed[child]
 
     @property
     def reservations(self) -> dict[str, tuple[str, Resources]]:
         """Attempt → (child, what is promised to it)."""
-        return dict(self._reservations)
+        return {attempt: (child, resources) for attempt, (child, resources, _) in self._reservations.items()}
+
+    # -- for the engine
+
+    def request(self, specification: object) -> Request:
+        """The specification, made ready to be asked of this fleet."""
+        known = self._requests.get(specification)
+        if known is None:
+            if len(self._requests) >= _REQUESTS_KEPT:
+                self._requests.clear()
+            known = self._requests[specification] = Request(specification, self.preferences)  # type: ignore[arg-type]
+        return known
+
+    def snapshot(self) -> Fleet:
+        """The same fleet as it is now, to try things on: what happens to one does not show in the other."""
+        taken = copy.copy(self)
+        taken.table = copy.deepcopy(self.table)
+        taken._rows = {id: copy.copy(row) for id, row in self._rows.items()}
+        taken._by_number = [None if row is None else taken._rows[row.id] for row in self._by_number]
+        taken._by_name = {name: set(numbers) for name, numbers in self._by_name.items()}
+        taken._reservations = dict(self._reservations)
+        taken._strayed = {child: set(attempts) for child, attempts in self._strayed.items()}
+        taken._requests = {}
+        return taken
+
+    def _count(self, row: Row, resources: Resources, kinds: Kinds, by: int) -> None:
+        self.table.reserve(row.number, resources, by)
+        self.table.tallies.add(kinds, row.number, by)
+        row.attempts += by
+        row.reserved = row.reserved + resources if by > 0 else row.reserved - resources
+
+    def _open(self, row: Row, news: bool) -> None:
+        self.touched += 1
+        self.changed += news
+        self.table.open[row.number] = row.live and not row.cordoned
+        self.table.cordoned[row.number] = row.cordoned
+
+    def _placed(self, capacity: Capacity) -> Capacity:
+        if capacity.position is not None or self.position is None:
+            return capacity
+        return msgspec.structs.replace(capacity, position=self.position)
+
+
+#: What is known of a child that has not said anything yet.
+_UNKNOWN = Capacity()
 
 
 def undated(capacity: Capacity) -> Capacity:

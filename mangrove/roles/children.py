@@ -137,7 +137,7 @@ class Children:
         child = self.known.get(id)
         if child is None:
             self._write(Child(id, identity.name, "joined"))
-        elif not row.revision:
+        elif not row.heard:
             self._fleet.update(id, child.capacity)
         self._link.expect(id, self._clock.now())
 
@@ -250,6 +250,8 @@ class Children:
         for attempt, usage in event.usage.items():
             if not attempt or self._observed_on(attempt, event.child):
                 self.usage.setdefault(attempt or event.child, deque(maxlen=self._usage_kept)).append(usage)
+                if not attempt:
+                    self._fleet.measured(event.child, usage)
 
     def _change(self, id: str, **changes: Any) -> None:
         child = self.known.get(id) or Child(id, self.name(id), "joined")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import heapq
 import logging
+from collections import Counter
+from collections.abc import Hashable
 
 import msgspec
 
@@ -17,6 +19,7 @@ from mangrove.model import documents
 from mangrove.model.attempt import Attempt
 from mangrove.model.documents import Given, Placement, Slot
 from mangrove.placement.fleet import Fleet
+from mangrove.placement.request import kinds_of
 from mangrove.reconcile.parent import decide
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.journal import Journal
@@ -117,12 +120,21 @@ class Slots:
         if self._fleet.changed != self._fleet_seen or (may_refuse and not self._could_refuse):
             self._dirty |= self._homeless
         self._fleet_seen, self._could_refuse = self._fleet.changed, may_refuse
-        view.forget_misfits()
-        for id in sorted(self._dirty):
+        view.begin_round(self._to_place())
+        # Instances of one service one after the other: they are placed in one pass.
+        for id in sorted(self._dirty, key=lambda id: (self.wanted[id].specification if id in self.wanted else "", id)):
             slot = self.wanted.get(id)
             with about(slot.request if slot is not None else ""):
                 self._decide(id, view, may_refuse)
             self._dirty.discard(id)  # only now, so that what fails for want of the store is done later
+
+    def _to_place(self) -> Counter[str]:
+        """How many instances of each specification will probably be given away in this round."""
+        return Counter(
+            self.wanted[id].specification
+            for id in self._dirty
+            if id in self.wanted and ((known := self.placements.get(id)) is None or known.current is None)
+        )
 
     def _decide(self, id: str, view: FleetView, may_refuse: bool) -> None:
         slot, before = self.wanted.get(id), self.placements.get(id)
@@ -168,9 +180,11 @@ class Slots:
             self._fleet.release(ended)
             self._slot_of.pop(ended, None)
         for given in new.values():
-            if given.attempt not in old:
-                self._fleet.reserve(given.attempt, given.child, given.resources)
-                self._slot_of[given.attempt] = id
+            # What leaves holds its room until it has ended, but what comes next to it need not keep away from it: its
+            # node lets a newcomer wait for a host port.
+            kinds = self._kinds(given) if given is placement.current else ()
+            self._fleet.reserve(given.attempt, given.child, given.resources, kinds)
+            self._slot_of[given.attempt] = id
         for child in {given.child for given in old.values()} - {given.child for given in new.values()}:
             self._on_child[child].discard(id)
         for given in new.values():
@@ -178,6 +192,12 @@ class Slots:
         self._move(id, before.current if before is not None else None, placement.current)
         self.placements[id] = placement
         self._told.add(id)
+
+    def _kinds(self, given: Given) -> tuple[Hashable, ...]:
+        try:
+            return kinds_of(self._catalogue[given.specification])
+        except KeyError:  # the store has lost it: it is given to nobody any more
+            return ()
 
     def _move(self, id: str, before: Given | None, now: Given | None) -> None:
         if before == now:

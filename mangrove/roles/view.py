@@ -10,10 +10,14 @@ from mangrove.link.parent import ParentLink
 from mangrove.model.attempt import Status
 from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Given, Refusal, Slot
-from mangrove.placement.engine import place
+from mangrove.placement.engine import place, place_many
 from mangrove.placement.fleet import Fleet
+from mangrove.placement.request import kinds_of
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
+
+#: Instances of one service that are placed in one pass rather than one by one; below it is no faster.
+_WORTH_A_PLAN = 4
 
 
 class FleetView:
@@ -27,6 +31,9 @@ class FleetView:
         self.chosen: Counter[bool] = Counter()  # decisions on where to run something: whether a child was found
         self.seconds = 0.0  # spent on them
         self._misfits: dict[tuple[str, frozenset[str], frozenset[tuple[str, Refusal]]], NoFit] = {}
+        self._to_place: Counter[str] = Counter()
+        #: Of which specification, for which state of the fleet, and the children, the next one last.
+        self._plan: tuple[str, int, list[str]] = ("", -1, [])
 
     def status(self, given: Given) -> Status | None:
         seen = self._children.observed.get(given.attempt)
@@ -45,6 +52,11 @@ class FleetView:
         if known is not None:
             return known
         began = perf_counter()
+        planned = self._planned(slot.specification) if not refused and not avoid else None
+        if planned is not None:
+            self.seconds += perf_counter() - began
+            self.chosen[True] += 1
+            return Chosen(planned)
         answer = place(self._fleet, self._catalogue[slot.specification], avoid=avoid, refused=refused)
         self.seconds += perf_counter() - began
         self.chosen[isinstance(answer, Chosen)] += 1
@@ -52,9 +64,22 @@ class FleetView:
             self._misfits[question] = answer
         return answer
 
-    def forget_misfits(self) -> None:
-        """Something may have changed: ask again."""
+    def begin_round(self, to_place: Counter[str]) -> None:
+        """Something may have changed: ask again. to_place: how many of each specification will probably be placed."""
         self._misfits.clear()
+        self._plan = ("", -1, [])
+        self._to_place = to_place
+
+    def _planned(self, specification: str) -> str | None:
+        """The next of the children that were chosen for all instances of this specification in one pass."""
+        whose, touched, children = self._plan
+        if whose != specification or touched != self._fleet.touched or not children:
+            count, self._to_place[specification] = self._to_place[specification], 0
+            if count < _WORTH_A_PLAN:
+                return None
+            children = place_many(self._fleet, self._catalogue[specification], count)[::-1]
+            self._plan = (specification, self._fleet.touched, children)
+        return children[-1] if children else None
 
     def revision(self, child: str) -> str:
         row = self._fleet.rows.get(child)
@@ -62,9 +87,14 @@ class FleetView:
 
     def give(self, slot: Slot, child: str, attempt: str, epoch: int) -> Given:
         # The reservation counts from this moment, also for the decisions that follow in the same round.
-        resources = self._catalogue[slot.specification].resources
-        self._fleet.reserve(attempt, child, resources)
-        return Given(attempt, child, epoch, slot.specification, resources)
+        specification = self._catalogue[slot.specification]
+        whose, touched, children = self._plan
+        as_planned = whose == slot.specification and touched == self._fleet.touched and children[-1:] == [child]
+        self._fleet.reserve(attempt, child, specification.resources, kinds_of(specification))
+        if as_planned:
+            children.pop()
+            self._plan = (whose, self._fleet.touched, children)
+        return Given(attempt, child, epoch, slot.specification, specification.resources)
 
     def name(self, child: str) -> str:
         return self._children.name(child)

@@ -26,8 +26,10 @@ from mangrove.model.documents import PLACEMENTS, Given, Placement, Slot
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import NOTHING
 from mangrove.model.specification import Specification
-from mangrove.placement.filters.fit import Fit
-from mangrove.placement.fleet import Fleet, Row
+from mangrove.placement.filters import fit
+from mangrove.placement.fleet import Fleet
+from mangrove.placement.table import Amounts, Table
+from mangrove.placement.words import Rows
 from mangrove.reconcile import child as child_loop
 from mangrove.reconcile import parent as parent_loop
 from mangrove.reconcile.child import Life, Moment, Record
@@ -278,10 +280,10 @@ def reservations_are_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
 
 @breaks(6)
 def what_is_reserved_is_not_subtracted(patch: pytest.MonkeyPatch) -> None:
-    def passes(self: Fit, specification: Specification, row: Row) -> bool:
-        return specification.resources.fits_in(row.capacity.allocatable)
+    def whole(table: Table, key: str, rows: Rows) -> Amounts:
+        return table.whole[key][rows]
 
-    patch.setattr(Fit, "passes", passes)
+    patch.setattr(fit, "_free", whole)
 
 
 @breaks(6)
@@ -289,10 +291,11 @@ def what_ends_is_given_back_twice(patch: pytest.MonkeyPatch) -> None:
     release = Fleet.release
 
     def twice(self: Fleet, attempt: str) -> None:
-        child, resources = self._reservations.get(attempt, ("", NOTHING))
+        child, resources, _ = self._reservations.get(attempt, ("", NOTHING, ()))
         release(self, attempt)
         if child in self.rows:
             self.rows[child].reserved -= resources
+            self.table.reserve(self.rows[child].number, resources, -1)
 
     patch.setattr(Fleet, "release", twice)
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from mangrove.model.specification import Specification
-from mangrove.placement.filters.direct import Direct
+from mangrove.placement.filters.crowd import HostPorts, PerNode
+from mangrove.placement.filters.direct import Clusters, Direct
 from mangrove.placement.filters.fit import Fit
-from mangrove.placement.filters.platform import Architecture, Runtime
-from mangrove.placement.fleet import Row
+from mangrove.placement.filters.interface import Filter, Limit
+from mangrove.placement.filters.labels import Labels, Taints
+from mangrove.placement.filters.platform import Addons, Architecture, Runtime, System
+from mangrove.placement.filters.where import Geo, Latency
 
-
-class Filter(Protocol):
-    """One hard condition."""
-
-    def applies(self, specification: Specification) -> bool:
-        """Whether the request says anything that this filter judges."""
-
-    def passes(self, specification: Specification, row: Row) -> bool:
-        """Whether this child meets the condition."""
-
-    def explain(self, specification: Specification, rejected: list[Row], noun: str) -> str:
-        """One clause for a person about the children that do not."""
-
-
-#: In the order in which they are asked: what rules out most, most cheaply, comes first.
-FILTERS: tuple[Filter, ...] = (Direct(), Runtime(), Architecture(), Fit())
+#: What a child is: the answers change only when it says something else of itself.
+ATTRIBUTES: tuple[Filter, ...] = (
+    Direct(),
+    Clusters(),
+    Runtime(),
+    System(),
+    Architecture(),
+    Addons(),
+    Labels(),
+    Taints(),
+)
+#: Where it stands and what is measured there.
+PLACES: tuple[Filter, ...] = (Geo(), Latency())
+#: How many more it can take: less with each one that it is given.
+LIMITS: tuple[Limit, ...] = (HostPorts(), PerNode(), Fit())
+#: In the order in which they are asked and explained.
+FILTERS: tuple[Filter, ...] = (*ATTRIBUTES, *PLACES, *LIMITS)

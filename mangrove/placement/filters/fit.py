@@ -4,42 +4,80 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mangrove.model.specification import Specification
-from mangrove.placement.fleet import Row
+import numpy as np
+
+from mangrove.placement.filters.interface import Numbered, counted
+from mangrove.placement.fleet import Fleet
+from mangrove.placement.request import Request
+from mangrove.placement.table import MOST, Amounts, Table
+from mangrove.placement.words import Mask, Rows
 
 
 class Fit:
-    """There is room: by this parent's own reservations, and by what the child says of its largest node."""
+    """There is room: by this parent's own reservations, and by what the child says of its largest nodes."""
 
-    def applies(self, specification: Specification) -> bool:
-        return True
+    def applies(self, request: Request, fleet: Fleet) -> bool:
+        return bool(request.asked) or fleet.table.roomy
 
-    def passes(self, specification: Specification, row: Row) -> bool:
-        needs = specification.resources
-        largest = row.capacity.largest
-        return needs.fits_in(row.free) and (not largest or any(needs.fits_in(room) for room in largest))
+    def check(self, request: Request, fleet: Fleet, rows: Rows) -> Mask:
+        table = fleet.table
+        passed = None
+        for key, asked in request.asked:
+            mask = _free(table, key, rows) >= asked
+            passed = mask if passed is None else np.logical_and(passed, mask, out=mask)
+        if table.roomy:
+            single = self._on_one_node(request, table, rows)
+            passed = single if passed is None else passed & single
+        return np.ones(table.size, np.bool_)[rows] if passed is None else passed
 
-    def explain(self, specification: Specification, rejected: list[Row], noun: str) -> str:
-        needs = specification.resources
-        clauses = []
-        for field, words in _WORDS.items():
-            asked = getattr(needs, field)
-            short = [row for row in rejected if asked > 0 and asked > room(row, field)]
-            if short:
-                best = max(room(row, field) for row in short)
-                clauses.append(
-                    f"needs {words(asked)}: {len(short)} {noun}{'' if len(short) == 1 else 's'} "
-                    f"too small or too full (best has {words(max(best, 0))} free)"
-                )
+    def room(self, request: Request, fleet: Fleet, rows: Rows) -> Amounts:
+        table = fleet.table
+        room: Amounts = np.full(table.size, MOST)[rows]
+        for key, asked in request.asked:
+            np.minimum(room, _free(table, key, rows) // asked, out=room)
+        np.maximum(room, 0, out=room)
+        return np.where(self._on_one_node(request, table, rows), room, 0) if table.roomy else room
+
+    def explain(self, request: Request, fleet: Fleet, rejected: Numbered) -> str:
+        noun, clauses = fleet.noun, []
+        for key, asked in request.asked:
+            rooms = largest_free(fleet.table, key, rejected)
+            short = rooms[rooms < asked]
+            if len(short):
+                who, best = counted(len(short), noun), said(key, max(int(short.max()), 0))
+                clauses.append(f"needs {said(key, asked)}: {who} too small or too full (best has {best} free)")
         if not clauses:  # each amount by itself is there, but never together on one node
-            return f"no single node of {len(rejected)} {noun}{'' if len(rejected) == 1 else 's'} has all of it free"
+            return f"no single node of {counted(len(rejected), noun)} has all of it free"
         return "; ".join(clauses)
 
+    def _on_one_node(self, request: Request, table: Table, rows: Rows) -> Mask:
+        told = table.rooms[:, rows]
+        fits = told == 1
+        for key, asked in request.asked:
+            free = table.room_free.get(key)
+            if free is None:
+                return np.asarray(told[0] == 0)
+            fits &= free[:, rows] >= asked
+        return np.asarray(fits.any(axis=0) | (told[0] == 0))
 
-def room(row: Row, field: str) -> int:
-    """What one instance could get of one resource on this child."""
-    free = int(getattr(row.free, field))
-    return min(free, max((int(getattr(node, field)) for node in row.capacity.largest), default=free))
+
+def largest_free(table: Table, key: str, rows: Rows) -> Amounts:
+    """What one instance could get of one amount on each row."""
+    free, told = _free(table, key, rows), table.rooms[0][rows] == 1
+    rooms = table.room_free.get(key)
+    single = np.zeros(free.shape, np.int64) if rooms is None else rooms[:, rows].max(axis=0)
+    return np.where(told, np.minimum(free, single), free)
+
+
+def said(key: str, amount: int) -> str:
+    """An amount in words: `1.5 CPU cores`, `512 MiB memory`, `2 tpu`."""
+    words = _WORDS.get(key)
+    return words(amount) if words is not None else f"{amount} {key.removeprefix('#')}"
+
+
+def _free(table: Table, key: str, rows: Rows) -> Amounts:
+    free = table.free.get(key)
+    return np.zeros(table.size, np.int64)[rows] if free is None else free[rows]
 
 
 def _cores(millicores: int) -> str:

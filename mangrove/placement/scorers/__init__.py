@@ -1,5 +1,47 @@
-"""Soft preferences among the children that pass: a higher score is better."""
+"""Soft preferences among the children that pass: a higher score is better.
 
-from mangrove.placement.scorers.best_fit import best_fit
+Scorers are found by name: those here, and those that installed packages offer as entry points of the group
+`mangrove.scorers` (see docs/placement.md).
+"""
 
-__all__ = ["best_fit"]
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from mangrove.placement.scorers.amounts import Balanced, BestFit, LowestLoad, Rom
+from mangrove.placement.scorers.company import Affinity, AntiAffinity, ImagePresent, PreferredLabels, Spread
+from mangrove.placement.scorers.interface import Scorer
+from mangrove.placement.scorers.near import Ldp, Nearest
+
+#: The scorers that come with Mangrove, by the name that a service or a parent's options say.
+BUILT_IN: dict[str, Scorer] = {
+    "best_fit": BestFit(),
+    "balanced": Balanced(),
+    "lowest_load": LowestLoad(),
+    "spread": Spread(),
+    "image": ImagePresent(),
+    "affinity": Affinity(),
+    "anti_affinity": AntiAffinity(),
+    "labels": PreferredLabels(),
+    "nearest": Nearest(),
+    "rom": Rom(),
+    "ldp": Ldp(),
+}
+GROUP = "mangrove.scorers"
+
+
+@cache
+def scorer_named(name: str) -> Scorer | None:
+    """The scorer of that name, or None when nobody offers one."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    for entry in entry_points(group=GROUP, name=name):
+        made: Scorer = entry.load()()
+        return made
+    return None
+
+
+def known_names() -> list[str]:
+    """The names of all scorers that there are here."""
+    return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})

@@ -5,100 +5,66 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mangrove.model.child import Capacity
 from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Refusal
 from mangrove.model.resources import Resources
-from mangrove.model.specification import Constraint, Specification
-from mangrove.placement.engine import place
-from mangrove.placement.fleet import Fleet, Row
-
-amounts = st.builds(
-    Resources,
-    cpu=st.integers(0, 4) | st.integers(0, 4000),
-    memory=st.integers(0, 4) | st.integers(0, 4096),
-    gpus=st.integers(0, 2),
+from mangrove.model.specification import Constraint, Preference, Specification
+from mangrove.placement import engine
+from mangrove.placement.engine import judge, place, place_many
+from mangrove.placement.fleet import Fleet
+from mangrove.placement.request import kinds_of
+from tests.unit.placement.fleets import (
+    Children,
+    clusters,
+    feasible,
+    fleet_of,
+    fleets,
+    machine,
+    nodes,
+    preferences,
+    specifications,
 )
-capacities = st.builds(
-    Capacity,
-    allocatable=amounts,
-    largest=st.lists(amounts, max_size=3).map(tuple),
-    architectures=st.sets(st.sampled_from(["amd64", "arm64"])).map(lambda names: tuple(sorted(names))),
-    runtimes=st.sets(st.sampled_from(["docker", "process"])).map(lambda names: tuple(sorted(names))),
-)
-specifications = st.builds(
-    Specification,
-    name=st.just("web"),
-    runtime=st.sampled_from(["docker", "process"]),
-    resources=amounts,
-    architectures=st.sampled_from([(), ("arm64",), ("amd64", "arm64")]),
-    constraints=st.sampled_from([(), (Constraint("direct", cluster="c0;c1", node="n0 ; n2"),)]),
-)
-#: For each child: what it can allocate, whether it is live, and what is reserved on it.
-fleets = st.lists(st.tuples(capacities, st.booleans(), st.lists(amounts, max_size=3)), max_size=5)
 
 
-def fleet_of(noun: str, children: list[tuple[Capacity, bool, list[Resources]]]) -> Fleet:
-    fleet = Fleet(noun)
-    for number, (capacity, live, reserved) in enumerate(children):
-        id = f"id-{number}"
-        fleet.add(id, f"{noun[0]}{number}")
-        fleet.update(id, capacity)
-        fleet.set_live(id, live)
-        for count, amount in enumerate(reserved):
-            fleet.reserve(f"{id}-{count}", id, amount)
-    return fleet
-
-
-def feasible(specification: Specification, row: Row) -> bool:
-    """The same judgement in the plainest words."""
-    free, needs = row.free, specification.resources
-    fields = ("cpu", "memory", "disk", "gpus", "vram")
-    rooms = row.capacity.largest or (free,)
-    return (
-        row.live
-        and specification.runtime in row.capacity.runtimes
-        and (
-            not specification.architectures or bool(set(specification.architectures) & set(row.capacity.architectures))
-        )
-        and (not specification.constraints or row.name in ("c0", "c1", "n0", "n2"))
-        and all(getattr(needs, name) == 0 or getattr(needs, name) <= getattr(free, name) for name in fields)
-        and any(
-            all(getattr(needs, name) == 0 or getattr(needs, name) <= getattr(room, name) for name in fields)
-            for room in rooms
-        )
-    )
-
-
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=600)
 @given(
     st.sampled_from(["node", "cluster"]),
     fleets,
     specifications,
+    preferences,
     st.sets(st.integers(0, 4)),
     st.sets(st.integers(0, 4)),
 )
 def test_never_one_that_cannot_and_always_one_that_can(
     noun: str,
-    children: list[tuple[Capacity, bool, list[Resources]]],
+    children: Children,
     specification: Specification,
+    wanted: tuple[Preference, ...],
     avoided: set[int],
     refusing: set[int],
 ) -> None:
+    specification = msgspec.structs.replace(specification, preferences=wanted)
     fleet = fleet_of(noun, children)
     avoid = frozenset(f"id-{number}" for number in avoided)
     refused = {f"id-{number}": Refusal("r", "not today") for number in refusing}
     possible = {
         row.id
-        for row in fleet.rows.values()
-        if feasible(specification, row) and row.id not in avoid and row.id not in refused
+        for row, (_, _, _, there) in zip(fleet.rows.values(), children, strict=True)
+        if feasible(fleet, specification, row, there) and row.id not in avoid and row.id not in refused
     }
     answer = place(fleet, specification, avoid=avoid, refused=refused)
+    told = judge(fleet, specification, avoid=avoid, refused=refused)
+    assert told.passed == len(possible)
+    assert told.passed + sum(clause.ruled_out for clause in told.clauses) + len(
+        {id for id, row in fleet.rows.items() if id in avoid and row.live and not row.cordoned}
+    ) == len(fleet.rows)
     if isinstance(answer, Chosen):
         assert answer.child in possible
+        assert told.best[0][0] == answer.child
     else:
         assert possible == set()
         assert answer.reason
@@ -109,14 +75,14 @@ def test_never_one_that_cannot_and_always_one_that_can(
 @settings(deadline=None)
 @given(fleets.filter(bool), st.lists(specifications, max_size=12), st.randoms())
 def test_what_is_given_away_never_exceeds_what_is_there_and_comes_back_whole(
-    children: list[tuple[Capacity, bool, list[Resources]]], wanted: list[Specification], dice: random.Random
+    children: Children, wanted: list[Specification], dice: random.Random
 ) -> None:
-    fleet = fleet_of("node", [(capacity, live, []) for capacity, live, _ in children])
+    fleet = fleet_of("node", [(capacity, live, cordoned, []) for capacity, live, cordoned, _ in children])
     given_away: list[str] = []
     for number, specification in enumerate(wanted):
         answer = place(fleet, specification)
         if isinstance(answer, Chosen):
-            fleet.reserve(f"a{number}", answer.child, specification.resources)
+            fleet.reserve(f"a{number}", answer.child, specification.resources, kinds_of(specification))
             given_away.append(f"a{number}")
         for row in fleet.rows.values():
             assert row.reserved.fits_in(row.capacity.allocatable)
@@ -124,19 +90,48 @@ def test_what_is_given_away_never_exceeds_what_is_there_and_comes_back_whole(
     for attempt in given_away:
         fleet.release(attempt)
     assert all((row.reserved, row.attempts) == (Resources(), 0) for row in fleet.rows.values())
+    table = fleet.table
+    assert all((table.free[key] == table.whole[key]).all() for key in table.whole)
+    assert not any(table.tallies.of(kind).any() for one in wanted for kind in kinds_of(one))
     assert fleet.reservations == {}
 
 
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(["node", "cluster"]),
+    fleets,
+    specifications,
+    preferences,
+    st.integers(1, 40),
+    st.sampled_from([1, 3, 7, 1 << 17]),
+)
+def test_many_in_one_pass_go_where_one_by_one_would(
+    noun: str,
+    children: Children,
+    specification: Specification,
+    wanted: tuple[Preference, ...],
+    count: int,
+    block: int,
+) -> None:
+    specification = msgspec.structs.replace(specification, preferences=wanted)
+    fleet = fleet_of(noun, children)
+    before, engine._BLOCK = engine._BLOCK, block
+    try:
+        together = place_many(fleet, specification, count)
+    finally:
+        engine._BLOCK = before
+    assert place_many(fleet, specification, count) == together
+    alone = []
+    for number in range(count):
+        answer = place(fleet, specification)
+        if isinstance(answer, NoFit):
+            break
+        alone.append(answer.child)
+        fleet.reserve(f"a{number}", answer.child, specification.resources, kinds_of(specification))
+    assert together == alone
+
+
 # -- the words
-
-
-def nodes(*capacities: Capacity) -> Fleet:
-    return fleet_of("node", [(capacity, True, []) for capacity in capacities])
-
-
-def machine(cpu: int = 4000, memory: int = 4096, **more: Any) -> Capacity:
-    options: dict[str, Any] = {"architectures": ("amd64",), "runtimes": ("docker",), **more}
-    return Capacity(Resources(cpu=cpu, memory=memory), **options)
 
 
 def reason(fleet: Fleet, specification: Specification, **options: Any) -> str:
@@ -193,7 +188,7 @@ def test_each_thing_that_is_missing_has_its_clause() -> None:
 
 def test_all_is_there_but_never_together() -> None:
     rooms = (Resources(cpu=4000, memory=100), Resources(cpu=100, memory=4000))
-    fleet = fleet_of("cluster", [(machine(cpu=8000, memory=8000, largest=rooms), True, [])])
+    fleet = clusters(machine(cpu=8000, memory=8000, largest=rooms))
     assert reason(fleet, web(resources=Resources(cpu=2000, memory=2000))) == (
         "no single node of 1 cluster has all of it free"
     )
@@ -202,13 +197,13 @@ def test_all_is_there_but_never_together() -> None:
 def test_named_children_are_named() -> None:
     wanted = web(constraints=(Constraint("direct", cluster="c7", node="n9;n8"),))
     assert reason(nodes(machine(), machine()), wanted) == "needs node n8/n9: not n0, n1"
-    clusters = fleet_of("cluster", [(machine(), True, [])])
-    assert reason(clusters, wanted) == "needs cluster c7: not c0"
+    one = clusters(machine())
+    assert reason(one, wanted) == "needs cluster c7: not c0"
 
 
 def test_a_wish_for_a_node_says_nothing_about_clusters() -> None:
     wanted = web(constraints=(Constraint("direct", node="n9"),))
-    assert place(fleet_of("cluster", [(machine(), True, [])]), wanted) == Chosen("id-0")
+    assert place(clusters(machine()), wanted) == Chosen("id-0")
 
 
 def test_who_refused_says_why() -> None:

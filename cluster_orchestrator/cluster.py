@@ -18,9 +18,10 @@ from mangrove.link.parent import Settings
 from mangrove.link.sync import Source
 from mangrove.link.transports.interface import Broker, ChildTransport, ParentTransport, TransportEvent
 from mangrove.model.attempt import Status, Usage
-from mangrove.model.child import Capacity, NodeView, Position
+from mangrove.model.child import Capacity, NodeView
 from mangrove.model.documents import Identity
 from mangrove.model.phases import Phase
+from mangrove.model.position import Position
 from mangrove.reconcile.projection import slot_status
 from mangrove.roles.child import Answer, ChildRole, unknown_method
 from mangrove.roles.parent import Parent

@@ -25,8 +25,8 @@ from mangrove.link.child import ChildIdentity
 from mangrove.link.messages import PROTOCOL, Call, Reply
 from mangrove.link.transports.interface import Broker
 from mangrove.link.transports.mqtt import MqttChildTransport
-from mangrove.model.child import Position
 from mangrove.model.documents import META
+from mangrove.model.position import Position
 from mangrove.roles import readings
 from mangrove.roles.exposition import Exposition
 from mangrove.roles.http_server import serve

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mangrove.model.attempt import Usage
-from mangrove.model.child import Capacity, NodeView, Position
+from mangrove.model.child import Capacity, NodeView
 from mangrove.model.documents import Child
+from mangrove.model.position import Position
 from mangrove.model.resources import NOTHING, Resources
 from mangrove.placement.fleet import Row
 

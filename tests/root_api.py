@@ -14,7 +14,7 @@ from werkzeug.datastructures import Headers
 from mangrove.base.clock import VirtualClock
 from mangrove.base.ids import new_id
 from mangrove.model.attempt import Status, Usage
-from mangrove.model.child import Capacity, NodeView, Position
+from mangrove.model.child import Capacity, NodeView
 from mangrove.model.documents import (
     CHILDREN,
     NODES,
@@ -33,6 +33,7 @@ from mangrove.model.documents import (
     User,
 )
 from mangrove.model.phases import Phase
+from mangrove.model.position import Position
 from mangrove.model.resources import Resources
 from mangrove.store.interface import Put, Store
 from mangrove.store.memory import MemoryStore

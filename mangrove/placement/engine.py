@@ -175,11 +175,11 @@ def _check_attributes(fleet: Fleet, request: Request, rows: Rows) -> Mask:
 
 
 def _scores(fleet: Fleet, request: Request, rows: Rows, more: Amounts | int) -> Numbers:
-    total: Numbers = (fleet.table.attempts[rows] + more) * -_CROWD
+    total: Numbers = np.asarray((fleet.table.attempts[rows] + more) * -_CROWD)
     for preference in request.preferences:
         scorer = scorer_named(preference.scorer)
         if scorer is not None:  # a parent that does not have it goes by the others
-            total += preference.weight * scorer.score(request, fleet, preference, rows, more)
+            total = total + preference.weight * scorer.score(request, fleet, preference, rows, more)
     return total
 
 

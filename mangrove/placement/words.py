@@ -47,7 +47,7 @@ class Words:
 
     def get(self, row: int) -> Value:
         """The words of a row."""
-        return self.values[self.codes[row]]
+        return self.values[int(self.codes[row])]
 
     def any_of(self, words: Iterable[str], rows: Rows) -> Mask:
         """Whether each row has at least one of these words."""

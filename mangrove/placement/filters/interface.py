@@ -36,6 +36,12 @@ class Limit(Filter, Protocol):
         """How many more instances each of these rows can take."""
 
 
+def all_of(masks: list[Mask]) -> Mask:
+    """Where all of these masks are true; there is at least one."""
+    both: Mask = np.logical_and.reduce(masks)
+    return both
+
+
 def counted(number: int, noun: str) -> str:
     """`1 node`, `3 nodes`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

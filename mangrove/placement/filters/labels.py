@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mangrove.model.specification import Constraint
-from mangrove.placement.filters.interface import Numbered, counted, some_names
+from mangrove.placement.filters.interface import Numbered, all_of, counted, some_names
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import Request
 from mangrove.placement.words import Mask, Rows, Value
@@ -29,7 +29,7 @@ class Labels:
         return "label" in request.by_type
 
     def check(self, request: Request, fleet: Fleet, rows: Rows) -> Mask:
-        return np.logical_and.reduce([self._check(wish, fleet, rows) for wish in request.by_type["label"]])
+        return all_of([self._check(wish, fleet, rows) for wish in request.by_type["label"]])
 
     def explain(self, request: Request, fleet: Fleet, rejected: Numbered) -> str:
         clauses = []

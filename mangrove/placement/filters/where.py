@@ -8,7 +8,7 @@ import numpy as np
 
 from mangrove.model.position import EARTH, Position
 from mangrove.model.specification import Constraint
-from mangrove.placement.filters.interface import Numbered, counted
+from mangrove.placement.filters.interface import Numbered, all_of, counted
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import Request
 from mangrove.placement.table import Numbers
@@ -34,7 +34,7 @@ class Geo:
             else distance(fleet, wish.position, rows) <= wish.threshold
             for wish in request.by_type["geo"]
         ]
-        return np.logical_and.reduce(masks)
+        return all_of(masks)
 
     def explain(self, request: Request, fleet: Fleet, rejected: Numbered) -> str:
         clauses = []
@@ -61,7 +61,7 @@ class Latency:
         return any(self._judged(wish, fleet) for wish in request.by_type.get("latency", ()))
 
     def check(self, request: Request, fleet: Fleet, rows: Rows) -> Mask:
-        return np.logical_and.reduce(
+        return all_of(
             [
                 round_trip(fleet, wish, rows) <= wish.threshold
                 for wish in request.by_type["latency"]

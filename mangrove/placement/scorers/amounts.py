@@ -63,7 +63,8 @@ class Rom(_OfTheRowAlone):
         for key, amount in asked.items():
             largest = max(1, int(table.whole[key][: table.size].max(initial=0)))
             total.append((table.free[key][rows] - amount * (1 + more)) / largest)
-        return np.clip(np.add.reduce(total) / len(total), 0.0, 1.0)
+        shares: Numbers = np.clip(np.add.reduce(total) / len(total), 0.0, 1.0)
+        return shares
 
 
 def _left(fleet: Fleet, key: str, asked: int, rows: Rows, more: Amounts | int) -> Numbers:

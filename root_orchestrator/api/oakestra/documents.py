@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mangrove.model.attempt import Usage
-from mangrove.model.child import Position
 from mangrove.model.documents import Application, User
+from mangrove.model.position import Position
 from root_orchestrator.api.oakestra import dialect
 from root_orchestrator.api.views import ClusterView, InstanceView, ServiceView
 

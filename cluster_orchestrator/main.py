@@ -19,6 +19,7 @@ from mangrove import __version__
 from mangrove.base.errors import InvalidInput, MangroveError
 from mangrove.base.ids import new_id
 from mangrove.base.machine import boot_id
+from mangrove.base.notify import wait_for_signal
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.identity.messages import JoinReply
 from mangrove.link.child import ChildIdentity
@@ -31,7 +32,7 @@ from mangrove.roles import readings
 from mangrove.roles.exposition import Exposition
 from mangrove.roles.http_server import serve
 from mangrove.roles.metrics_page import metrics_route
-from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded, wait_for_signal
+from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded
 from mangrove.roles.requests import install_requests
 from mangrove.roles.routes import register
 from mangrove.roles.web import common_routes, install_error_handlers
@@ -118,7 +119,7 @@ def run(arguments: Sequence[str]) -> None:
         server = serve(app, options.host, options.port, threads=4)
         ending.callback(server.stop)
         print(f"mangrove-cluster {__version__} ({joined.name}) listens on {options.host}:{server.port}", flush=True)
-        wait_for_signal()
+        wait_for_signal(running.loop.post)
 
 
 def raise_incarnation(store: Store) -> int:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +14,7 @@ from mangrove import __version__
 from mangrove.base.clock import SystemClock
 from mangrove.base.errors import MangroveError
 from mangrove.base.log import set_up_logging
+from mangrove.base.notify import wait_for_signal
 from node_engine.joining import join_cluster, membership_in
 from node_engine.metrics import serve_metrics
 from node_engine.shell import Shell
@@ -84,10 +83,7 @@ def run(arguments: Sequence[str]) -> None:
         if options.metrics_port:
             ending.callback(serve_metrics(options.metrics_host, options.metrics_port, shell.readings))
         print(f"mangrove-node {__version__} ({joined.name}) runs: {', '.join(shell.runtimes)}", flush=True)
-        asked = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: asked.set())
-        asked.wait()
+        wait_for_signal(shell.post)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -118,6 +118,10 @@ class Shell:
                 yield from readings.node(self._joined.child, self._joined.name, usage, measuring.capacity)
             elif slot is not None:
                 yield from readings.instance(f"{slot[0]}.{slot[1]}", slot[0], usage)
+
+    def post(self, event: Callable[[], None]) -> bool:
+        """Let the engine's loop call `event`."""
+        return self._loop.post(event)
 
     # Called from other threads: they only put something on the loop's queue.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mangrove import __version__
 from mangrove.base.ids import new_id
+from mangrove.base.notify import wait_for_signal
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.link.messages import PROTOCOL
 from mangrove.roles import readings
@@ -17,7 +18,7 @@ from mangrove.roles.exposition import Exposition
 from mangrove.roles.http_server import serve
 from mangrove.roles.metrics_page import metrics_route
 from mangrove.roles.parent import Parent
-from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded, wait_for_signal
+from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded
 from mangrove.roles.streams import Streams
 from mangrove.roles.web import common_routes
 from root_orchestrator.api.app import create_app
@@ -107,7 +108,7 @@ def run(arguments: Sequence[str]) -> None:
         server = serve(app, options.host, options.port, streams=streams)
         ending.callback(server.stop)
         print(f"mangrove-root {__version__} listens on {options.host}:{server.port}", flush=True)
-        wait_for_signal()
+        wait_for_signal(running.loop.post)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import random
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -197,14 +196,6 @@ class Running:
                     self.loop.post(lambda: None)
             except StoreUnavailable:
                 self._stopping.wait(1.0)
-
-
-def wait_for_signal() -> None:
-    """Wait for SIGTERM or SIGINT."""
-    asked = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: asked.set())
-    asked.wait()
 
 
 def guarded(program: str, run: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,8 @@ WORK, OUTPUT, EXIT = "work", "output.log", "exit"
 #: Arguments: the instance's folder, the doors of control groups to enter, `--`, the command. It begins only when told
 #: that its process id is on disk, and ends when the engine dies before that, so nothing ever runs that nobody knows
 #: of. The traps keep it alive through signals meant for the instance, which gets them with their usual effect. It
-#: stays outside the control groups: what ends or limits the instance must not hit the one who is to tell of it.
+#: stays outside the control groups: what ends or limits the instance must not hit the one who is to tell of it. When
+#: memory runs out the instance counts like any program, however well the engine is guarded.
 _SCRIPT = f"""
 trap : HUP INT QUIT TERM USR1 USR2
 cd -- "$1" && shift || exit
@@ -25,6 +26,7 @@ read -r mangrove_go || exit
 (
     while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done
     shift
+    {{ echo 0 >/proc/self/oom_score_adj; }} 2>/dev/null
     cd {WORK} || exit 125
     exec "$@"
 ) </dev/null 2>&1

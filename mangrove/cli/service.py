@@ -1,0 +1,206 @@
+"""Putting a program onto a machine as a service of systemd, and taking it off again: each change is a step that says
+what it does, knows whether it is done already, and can be left at words (`--dry-run`)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mangrove.base.errors import Conflict, InvalidInput, MangroveError
+from mangrove.cli.units import Unit, unit_text
+
+_UNITS = Path("/etc/systemd/system")
+_WANTED = _UNITS / "multi-user.target.wants"
+#: There while systemd runs as the machine's first process (sd_booted(3)).
+_BOOTED = Path("/run/systemd/system")
+#: Seconds for systemctl and the like: stopping waits for the program's end, 30 s at most, then kills.
+_PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change. text: as an order, such as "enable mangrove-node.service"; done: whether it is as it shall be."""
+
+    text: str
+    do: Callable[[], object]
+    done: Callable[[], bool] = lambda: False
+
+
+class Machine:
+    """The machine to change. root: a folder that holds another system, instead of the one that runs."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+        self.running = root == Path("/") and _BOOTED.is_dir()
+
+    def path(self, path: str | Path) -> Path:
+        """Where a path of that system is."""
+        return self.root / Path(path).relative_to("/")
+
+    def may_change(self, command: str) -> None:
+        """Raise Conflict unless we are allowed to."""
+        if self.root == Path("/") and os.geteuid() != 0:
+            raise Conflict(f"only root can do this: sudo {command} (or look at what it would do with --dry-run)")
+
+    def run(self, *command: str) -> str:
+        """What it printed. Raises MangroveError with what it complained of."""
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+        except FileNotFoundError:
+            raise MangroveError(f"{command[0]} is not installed, so there is no service to install here") from None
+        except subprocess.TimeoutExpired:
+            raise MangroveError(f"{' '.join(command)} did not end within {_PATIENCE:g} s") from None
+        if done.returncode != 0:
+            raise MangroveError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
+        return done.stdout
+
+    def systemctl(self, *arguments: str) -> str:
+        where = () if self.root == Path("/") else (f"--root={self.root}",)
+        return self.run("systemctl", *where, *arguments)
+
+    def systemd(self) -> int:
+        """Its version. Raises MangroveError when there is none."""
+        found = re.search(r"\d+", self.run("systemctl", "--version"))
+        return int(found.group()) if found else 0
+
+    def is_active(self, unit: str) -> bool:
+        try:
+            return self.running and bool(self.systemctl("is-active", unit))
+        except MangroveError:
+            return False
+
+    def has_user(self, name: str) -> bool:
+        table = self.path("/etc/passwd")
+        return table.exists() and any(line.startswith(f"{name}:") for line in table.read_text().splitlines())
+
+    def prefix(self) -> tuple[str, ...]:
+        """The option of useradd and userdel for another system's files."""
+        return () if self.root == Path("/") else ("--prefix", str(self.root))
+
+
+def carry_out(steps: Sequence[Step], say: Callable[[str], None], *, dry_run: bool) -> None:
+    """Do what is not done yet, in order, saying so. Raises MangroveError, OSError at the first that fails."""
+    for step in steps:
+        if step.done():
+            say(f"as it should be: {step.text}")
+        elif dry_run:
+            say(f"would {step.text}")
+        else:
+            say(step.text)
+            step.do()
+
+
+def install_steps(machine: Machine, unit: Unit, before: Sequence[Step], *, start: bool) -> list[Step]:
+    """All that makes `unit` a service. before: what has to be done when there is a user, and before it starts."""
+    path = machine.path(_UNITS / unit.name)
+    text = unit_text(unit)
+    was = path.read_text() if path.exists() else ""
+
+    def write() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o644)
+
+    user = Step(
+        f"make the user {unit.user}",
+        lambda: machine.run("useradd", *machine.prefix(), *_account(unit)),
+        lambda: machine.has_user(unit.user),
+    )
+    steps = [user] if unit.user else []
+    steps += [*before, Step(f"write {path}", write, lambda: was == text)]
+    if machine.running:
+        steps.append(
+            Step("let systemd read its units", lambda: machine.systemctl("daemon-reload"), lambda: was == text)
+        )
+    steps.append(
+        Step(
+            f"enable {unit.name}, so that it starts with the machine",
+            lambda: machine.systemctl("enable", "--quiet", unit.name),
+            lambda: os.path.lexists(machine.path(_WANTED / unit.name)),
+        )
+    )
+    if start and machine.running:
+        verb = "start" if was == text else "restart"
+        steps.append(
+            Step(
+                f"{verb} {unit.name}",
+                lambda: machine.systemctl(verb, unit.name),
+                lambda: was == text and machine.is_active(unit.name),
+            )
+        )
+    return steps
+
+
+def uninstall_steps(machine: Machine, role: str, before: Sequence[Step], data: Path | None, user: str) -> list[Step]:
+    """All that takes the service of `role` off. before: what to do when it has stopped. data: to remove, None to keep."""
+    name = f"mangrove-{role}.service"
+    path = machine.path(_UNITS / name)
+    enabled = machine.path(_WANTED / name)
+    steps = [
+        Step(f"stop {name}", lambda: machine.systemctl("stop", name), lambda: not machine.is_active(name)),
+        *before,
+        Step(
+            f"disable {name}",
+            lambda: machine.systemctl("disable", "--quiet", name),
+            lambda: not os.path.lexists(enabled),
+        ),
+        Step(f"remove {path}", path.unlink, lambda: not path.exists()),
+    ]
+    overrides = path.with_name(f"{name}.d")
+    if overrides.exists():
+        steps.append(Step(f"remove {overrides}", lambda: shutil.rmtree(overrides)))
+    if machine.running and path.exists():
+        steps.append(Step("let systemd read its units", lambda: machine.systemctl("daemon-reload")))
+    if data is not None:
+        steps.append(Step(f"remove {data} with all in it", lambda: _remove(machine, data), lambda: not data.exists()))
+        steps.append(
+            Step(
+                f"remove the user {user}",
+                lambda: machine.run("userdel", *machine.prefix(), user),
+                lambda: not machine.has_user(user),
+            )
+        )
+    return steps
+
+
+def program_of(role: str, unit_user: str) -> tuple[str, ...]:
+    """The command of the program, beside this Python. Raises InvalidInput when the user could not read it."""
+    python = Path(sys.executable)
+    script = python.with_name(f"mangrove-{role}")
+    if unit_user:
+        for path in (python, python.resolve()):
+            closed = next((each for each in path.parents if not each.stat().st_mode & 0o001), None)
+            if closed is not None:
+                raise InvalidInput(
+                    "",
+                    f"the user {unit_user} cannot read this installation of Mangrove, since {closed} is closed to others: "
+                    "install it where all may read, such as python3 -m venv /opt/mangrove",
+                )
+    return (str(script),) if script.exists() else (str(python), "-m", _MODULES[role])
+
+
+_MODULES = {"node": "node_engine.main", "root": "root_orchestrator.main", "cluster": "cluster_orchestrator.main"}
+
+
+def in_home(command: Sequence[str]) -> bool:
+    """Whether what the command runs is below /home or /root."""
+    places = [Path(command[0]), Path(sys.executable).resolve()]
+    return any(place.is_relative_to(home) for place in places for home in ("/home", "/root"))
+
+
+def _account(unit: Unit) -> list[str]:
+    home = ["--home-dir", unit.data, "--no-create-home"]
+    return ["--system", "--user-group", *home, "--shell", "/usr/sbin/nologin", unit.user]
+
+
+def _remove(machine: Machine, data: Path) -> None:
+    shutil.rmtree(data)
+    parent = data.parent  # /var/lib/mangrove, which another program of ours may use
+    if parent.name == "mangrove" and not any(parent.iterdir()):
+        parent.rmdir()

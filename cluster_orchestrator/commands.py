@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import click
 
+from mangrove.base.errors import InvalidInput
 from mangrove.cli.options import RootOptions, named, root_options, ttl_option, uses_option
+from mangrove.cli.service import Step, Wish, wish_options
+
+_DATA = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default="/var/lib/mangrove/cluster",
+    show_default=True,
+    help="Its folder.",
+)
 
 
 @click.group()
@@ -51,3 +64,51 @@ def token(root: RootOptions, ttl: float, uses: int, revoke: str | None) -> None:
         "MANGROVE_TOKEN=<this token> mangrove cluster run --root <the root's address>",
         err=True,
     )
+
+
+@cluster.command(context_settings={"ignore_unknown_options": True})
+@click.option("--root", "address", default="", metavar="ADDRESS", help="The root to join: host or host:port.")
+@click.option("--token", default="", envvar="MANGROVE_TOKEN", help="Made on the root by `mangrove cluster token`.")
+@click.option("--name", default=None, help="What to call this cluster (its host name).")
+@_DATA
+@click.option("--no-start", is_flag=True, help="Install and join, and leave the start to the next boot or to you.")
+@wish_options
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def install(
+    wish: Wish, address: str, token: str, name: str | None, data_dir: Path, no_start: bool, arguments: tuple[str, ...]
+) -> None:
+    """Let systemd run the cluster here, as a user of its own; ARGUMENTS are options of `mangrove cluster run`."""
+    from cluster_orchestrator import main as program
+    from cluster_orchestrator.joining import identity_in, join_root
+    from mangrove.cli import service
+
+    program.parser().parse_args(arguments)
+    data_dir = data_dir.absolute()
+    data = wish.machine.path(data_dir)
+    if identity_in(data) is None and not (address and token):
+        raise InvalidInput(
+            "--token" if address else "--root",
+            "this cluster has not joined a root yet: give its address and a token (`mangrove cluster token`)",
+        )
+    joining = Step(
+        f"join the root at {address}" if address else "join the root",
+        lambda: join_root(data, address, token, name or socket.gethostname()),
+        lambda: identity_in(data) is not None,
+    )
+    service.install_parent(
+        wish, "cluster", ["--data-dir", str(data_dir), *arguments], data_dir, [joining], start=not no_start
+    )
+
+
+@cluster.command()
+@_DATA
+@click.option("--keep", is_flag=True, help="Leave its data, so that another install goes on with it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@wish_options
+def uninstall(wish: Wish, data_dir: Path, keep: bool, yes: bool) -> None:
+    """Take the cluster off this machine, with all its data: every node loses it for good."""
+    from mangrove.cli import service
+
+    service.uninstall_parent(wish, "cluster", data_dir.absolute(), keep=keep, yes=yes)
+    if not (keep or wish.dry_run):
+        click.echo("The root still lists it: `mangrove cluster remove NAME` takes it off there.")

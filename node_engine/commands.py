@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -16,11 +14,10 @@ from mangrove.cli.options import RootOptions, named, root_options, ttl_option, u
 from mangrove.client.cluster import DEFAULT_PORT, ClusterClient, operator_token_in
 from mangrove.client.root import RootClient
 from mangrove.model.child import Capacity
-from mangrove.reconcile.child import Record
 from node_engine import main as program
-from node_engine.joining import join_cluster, leave_cluster, membership_in
-from node_engine.runtimes.choose import choose_runtimes
-from node_engine.runtimes.interface import Runtime, RuntimeFault
+from node_engine.installing import install, uninstall
+from node_engine.joining import join_cluster, membership_in
+from node_engine.removing import leave_for_good, remove_all
 from node_engine.state import StateFolder
 from node_engine.status import STALE_AFTER, read_status
 
@@ -28,13 +25,14 @@ _DATA = click.option(
     "--data-dir", type=click.Path(path_type=Path), default=program.DATA, show_default=True, help="The engine's folder."
 )
 
-#: Instances ended at once: each may take all of its grace, and ending costs next to nothing.
-_AT_ONCE = 16
-
 
 @click.group()
 def node() -> None:
     """List nodes; join, run and look at the one on this machine."""
+
+
+node.add_command(install)
+node.add_command(uninstall)
 
 
 @node.command()
@@ -184,7 +182,7 @@ def halt(data_dir: Path, grace: float) -> None:
             records = state.load_records()
             # What they ran in is over, so the engine takes their end for that of the machine, not for a failure.
             state.save_records(msgspec.structs.replace(each, boot=each.boot and "over") for each in records)
-            ended, problems = _remove_all(data_dir, state.installation, known.reply.child, grace, records)
+            ended, problems = remove_all(data_dir, state.installation, known.reply.child, grace, records)
     finally:
         state.close()
     if problems:
@@ -204,49 +202,13 @@ def leave(data_dir: Path, force: bool) -> None:
         if known is None or known.reply is None:
             raise click.ClickException("this node has not joined a cluster")
         try:
-            name = leave_cluster(state)
+            name, removed, problems = leave_for_good(state, force=force)
         except MangroveError as error:
-            if not force:
-                raise click.ClickException(f"{error.message} (--force leaves all the same)") from None
-            name = known.reply.parent_name
-            state.save_identity(None)
-            state.save_assignment(None)
-        removed, problems = _remove_all(data_dir, state.installation, known.reply.child, 10.0, state.load_records())
+            raise click.ClickException(f"{error.message} (--force leaves all the same)") from None
         for problem in problems:
-            click.echo(f"not removed: {problem}", err=True)
-        state.save_records([])
+            click.echo(problem, err=True)
     except MangroveError as error:
         raise click.ClickException(error.message) from None
     finally:
         state.close()
     click.echo(f"This node has left {name}; {removed} instances were removed.")
-
-
-def _remove_all(
-    data_dir: Path, installation: str, node_id: str, grace: float, records: Iterable[Record]
-) -> tuple[int, list[str]]:
-    """End and remove all instances of a node; how many, and one line for each that is left."""
-    needed = {record.specification.runtime for record in records}
-    removed, problems = 0, []
-    for name, runtime in choose_runtimes("", data_dir / "instances", installation, node_id).items():
-
-        def remove(attempt: str, runtime: Runtime = runtime) -> str:
-            try:
-                runtime.stop(attempt, grace)
-                runtime.remove(attempt)
-            except RuntimeFault as fault:
-                return fault.message
-            return ""
-
-        try:
-            attempts = [instance.attempt for instance in runtime.list()]
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                left = [problem for problem in pool.map(remove, attempts) if problem]
-            removed += len(attempts) - len(left)
-            problems += left
-        except RuntimeFault as fault:
-            if name in needed:  # else it is only that there is no such runtime on this machine
-                problems.append(fault.message)
-        finally:
-            runtime.close()
-    return removed, problems

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import msgspec
 
 from mangrove import __version__
@@ -9,7 +12,7 @@ from mangrove.base.errors import InvalidInput
 from mangrove.client.join import join, leave
 from mangrove.identity.messages import JoinReply, JoinRequest, new_join_key
 from mangrove.link.messages import PROTOCOL
-from node_engine.state import State
+from node_engine.state import State, read_identity
 
 #: Where a cluster listens when its address names no port.
 CLUSTER_PORT = 10100
@@ -25,7 +28,16 @@ class Membership(msgspec.Struct):
 
 def membership_in(state: State) -> Membership | None:
     """What is known of an earlier join, or None."""
-    kept = state.load_identity()
+    return _membership(state.load_identity())
+
+
+def cluster_of(folder: Path) -> str:
+    """The address of the cluster that the node with this data folder has joined, empty if none; changes nothing."""
+    known = _membership(read_identity(folder))
+    return known.address if known is not None and known.reply is not None else ""
+
+
+def _membership(kept: dict[str, Any] | None) -> Membership | None:
     return None if kept is None else msgspec.convert(kept, Membership)
 
 

@@ -234,6 +234,14 @@ class MemoryState:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def read_identity(folder: Path) -> dict[str, Any] | None:
+    """What a StateFolder's `load_identity` gives, read without holding the folder, which an engine may hold."""
+    try:
+        return msgspec.json.decode(_unseal((folder / "identity.json").read_bytes()), type=dict[str, Any])
+    except (FileNotFoundError, CorruptFile, msgspec.DecodeError):
+        return None
+
+
 def _lock(folder: Path) -> int:
     """Descriptor that holds the folder until it is closed, by the end of the process at the latest."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -3,6 +3,7 @@ what it does, knows whether it is done already, and can be left at words (`--dry
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -11,6 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import click
 
 from mangrove.base.errors import Conflict, InvalidInput, MangroveError
 from mangrove.cli.units import Unit, unit_text
@@ -88,7 +92,7 @@ def carry_out(steps: Sequence[Step], say: Callable[[str], None], *, dry_run: boo
     """Do what is not done yet, in order, saying so. Raises MangroveError, OSError at the first that fails."""
     for step in steps:
         if step.done():
-            say(f"as it should be: {step.text}")
+            say(f"already so: {step.text}")
         elif dry_run:
             say(f"would {step.text}")
         else:
@@ -138,7 +142,7 @@ def install_steps(machine: Machine, unit: Unit, before: Sequence[Step], *, start
 
 
 def uninstall_steps(machine: Machine, role: str, before: Sequence[Step], data: Path | None, user: str) -> list[Step]:
-    """All that takes the service of `role` off. before: what to do when it has stopped. data: to remove, None to keep."""
+    """All that takes the service of `role` off. before: for when it has stopped. data: to remove, None to keep."""
     name = f"mangrove-{role}.service"
     path = machine.path(_UNITS / name)
     enabled = machine.path(_WANTED / name)
@@ -179,8 +183,8 @@ def program_of(role: str, unit_user: str) -> tuple[str, ...]:
             if closed is not None:
                 raise InvalidInput(
                     "",
-                    f"the user {unit_user} cannot read this installation of Mangrove, since {closed} is closed to others: "
-                    "install it where all may read, such as python3 -m venv /opt/mangrove",
+                    f"the user {unit_user} cannot read this installation of Mangrove, since {closed} is closed to "
+                    "others: install it where all may read, such as python3 -m venv /opt/mangrove",
                 )
     return (str(script),) if script.exists() else (str(python), "-m", _MODULES[role])
 
@@ -204,3 +208,74 @@ def _remove(machine: Machine, data: Path) -> None:
     parent = data.parent  # /var/lib/mangrove, which another program of ours may use
     if parent.name == "mangrove" and not any(parent.iterdir()):
         parent.rmdir()
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person said about how to install or uninstall. machine: which one; dry_run: only to say what would be."""
+
+    machine: Machine
+    dry_run: bool
+
+    def carry_out(self, steps: Sequence[Step]) -> None:
+        """See `carry_out`."""
+        carry_out(steps, click.echo, dry_run=self.dry_run)
+
+
+def wish_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, as its first argument, a Wish."""
+
+    @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+    @click.option(
+        "--into",
+        type=click.Path(path_type=Path, file_okay=False, exists=True, resolve_path=True),
+        default=Path("/"),
+        help="A folder with another system, such as an image for devices, instead of this one.",
+    )
+    @functools.wraps(command)
+    def with_options(*args: Any, dry_run: bool, into: Path, **more: Any) -> None:
+        wish = Wish(Machine(into), dry_run)
+        if not dry_run:
+            wish.machine.may_change(click.get_current_context().command_path)
+        command(wish, *args, **more)
+
+    return with_options
+
+
+def finish_install(wish: Wish, unit: Unit, before: Sequence[Step], *, start: bool) -> None:
+    """Carry out all steps, and say how it stands."""
+    if wish.dry_run:
+        click.echo(unit_text(unit))
+    wish.carry_out(install_steps(wish.machine, unit, before, start=start))
+    name = unit.name.removesuffix(".service")
+    if wish.dry_run:
+        return
+    if start and wish.machine.running:
+        click.echo(f"{name} runs as {unit.user or 'root'}. Its log: journalctl -u {name}")
+    else:
+        click.echo(f"{name} is installed and starts with the machine, or by: systemctl start {name}")
+
+
+def install_parent(
+    wish: Wish, role: str, arguments: Sequence[str], data: Path, before: Sequence[Step], *, start: bool
+) -> None:
+    """Install a root or cluster, which runs as a user of its own. arguments: for the program, checked already."""
+    user = f"mangrove-{role}"
+    command = (*program_of(role, user), *arguments)
+    unit = Unit(role, command, str(data), user=user, home=in_home(command), systemd=wish.machine.systemd())
+    finish_install(wish, unit, before, start=start)
+
+
+def uninstall_parent(wish: Wish, role: str, data: Path, *, keep: bool, yes: bool) -> None:
+    """Take a root or cluster off. keep: its data stays."""
+    kept = wish.machine.path(data)
+    confirm(wish, yes, f"Remove the {role} from this machine" + ("" if keep else f" with all its data in {kept}"))
+    wish.carry_out(uninstall_steps(wish.machine, role, [], None if keep else kept, f"mangrove-{role}"))
+    if not wish.dry_run:
+        click.echo(f"Its data is still in {kept}." if keep else "Nothing of it is left on this machine.")
+
+
+def confirm(wish: Wish, yes: bool, question: str) -> None:
+    """Ask, unless that is answered already."""
+    if not yes and not wish.dry_run:
+        click.confirm(f"{question}?", abort=True)

@@ -61,7 +61,7 @@ class Unit:
 def unit_text(unit: Unit) -> str:
     """What to put into /etc/systemd/system."""
     lines = [
-        f"# Written by `mangrove {unit.role} install`, which writes it anew; `mangrove {unit.role} uninstall` removes it.",
+        f"# Written by `mangrove {unit.role} install`; `mangrove {unit.role} uninstall` removes it.",
         f"# To change something: systemctl edit {unit.name.removesuffix('.service')}",
         "[Unit]",
         f"Description=Mangrove {unit.role}",

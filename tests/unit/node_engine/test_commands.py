@@ -16,7 +16,7 @@ from mangrove.model.phases import Phase
 from mangrove.model.specification import Specification
 from mangrove.reconcile import child
 from mangrove.reconcile.child import Moment, Record, Sight
-from node_engine import commands
+from node_engine import removing
 from node_engine.commands import node
 from node_engine.joining import Membership
 from node_engine.runtimes.interface import Instance, RuntimeFault, Workload
@@ -145,7 +145,7 @@ def test_a_node_that_never_joined_has_nothing_to_end(tmp_path: Path) -> None:
 def test_a_runtime_that_is_away_matters_only_when_something_may_run_there(
     state: StateFolder, monkeypatch: pytest.MonkeyPatch, needed: bool
 ) -> None:
-    monkeypatch.setattr(commands, "choose_runtimes", lambda *_: {"docker": Away()})
+    monkeypatch.setattr(removing, "choose_runtimes", lambda *_: {"docker": Away()})
     again = StateFolder(state.path)
     specification = msgspec.structs.replace(SLEEP, runtime="docker" if needed else "process")
     again.save_records([record("one", Phase.RUNNING, again.boot, specification=specification)])

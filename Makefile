@@ -10,6 +10,7 @@ NO_APT ?=
 
 # Programs that tests use beyond Python, and the Debian packages that have them.
 SYSTEM_PROGRAMS := dockerd:docker.io mosquitto:mosquitto nft:nftables ip:iproute2 busybox:busybox-static podman:podman \
+    systemd-analyze:systemd systemd-nspawn:systemd-container \
     promtool:prometheus
 
 .DEFAULT_GOAL := help

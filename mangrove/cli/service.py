@@ -179,7 +179,7 @@ def program_of(role: str, unit_user: str) -> tuple[str, ...]:
     script = python.with_name(f"mangrove-{role}")
     if unit_user:
         for path in (python, python.resolve()):
-            closed = next((each for each in path.parents if not each.stat().st_mode & 0o001), None)
+            closed = _closed_to(path)
             if closed is not None:
                 raise InvalidInput(
                     "",
@@ -190,6 +190,11 @@ def program_of(role: str, unit_user: str) -> tuple[str, ...]:
 
 
 _MODULES = {"node": "node_engine.main", "root": "root_orchestrator.main", "cluster": "cluster_orchestrator.main"}
+
+
+def _closed_to(path: Path) -> Path | None:
+    """The folder on the way to `path` that others than its owner cannot pass, None when all can."""
+    return next((folder for folder in path.parents if not folder.stat().st_mode & 0o001), None)
 
 
 def in_home(command: Sequence[str]) -> bool:

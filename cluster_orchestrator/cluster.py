@@ -29,6 +29,9 @@ from mangrove.store.interface import Store
 
 #: Seconds between two sums over the fleet when only reservations have changed: a burst of placements is one change.
 _SUM_PERIOD = 0.25
+#: Slots of which it is remembered who had them last, so that what they printed can be asked for: those of a large
+#: cluster, some 200 bytes each.
+_REMEMBERED = 5000
 #: Entries of usage in one message, which stays well below the largest payload.
 _USAGE_BATCH = 500
 
@@ -63,6 +66,7 @@ class Cluster:
         self._capacity = Capacity(nodes=0)
         self._measured = 0.0
         self._views: dict[str, NodeView] = {}
+        self._given: dict[str, tuple[str, str]] = {}  # slot → (node, attempt) that had it last
         self.parent = Parent(
             store,
             clock,
@@ -113,6 +117,12 @@ class Cluster:
         """All nodes as the root is told of them. May be called from any thread."""
         return list(self._views.values())
 
+    def last_given(self, slot: str) -> tuple[str, str] | None:
+        """The node that has a slot or had it last, and its attempt there; None when nobody remembers."""
+        placement = self.parent.placements.get(slot)
+        attempts = [] if placement is None else [*placement.leaving, *filter(None, [placement.current])]
+        return (attempts[-1].child, attempts[-1].attempt) if attempts else self._given.get(slot)
+
     def next_wake(self) -> float:
         """When `work` wants to be called at the latest (`Clock.now` seconds)."""
         wake = min(self.role.next_wake(), self.parent.next_wake(), self._measured + self.role.link.usage_period)
@@ -126,6 +136,7 @@ class Cluster:
         self._told.clear()
         put, remove = {}, []
         for id in told:
+            self._remember(id)
             status = self._status(id)
             if status is None:
                 remove.append(id)
@@ -135,6 +146,14 @@ class Cluster:
                     # Told together with the room that it was refused by, so that the root sees when that changes.
                     self._summed = (-1, 0.0)
         self._statuses.change(put, remove)
+
+    def _remember(self, id: str) -> None:
+        given = self.last_given(id)
+        if given is not None:
+            self._given.pop(id, None)
+            self._given[id] = given
+            if len(self._given) > _REMEMBERED:
+                del self._given[next(iter(self._given))]
 
     def _status(self, id: str) -> Status | None:
         parent = self.parent

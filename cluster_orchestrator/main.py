@@ -15,6 +15,7 @@ from flask import Flask
 from cluster_orchestrator import local
 from cluster_orchestrator.cluster import Cluster
 from cluster_orchestrator.joining import identity_in, join_root
+from cluster_orchestrator.relaying import Relaying
 from mangrove import __version__
 from mangrove.base.errors import InvalidInput, MangroveError
 from mangrove.base.ids import new_id
@@ -24,13 +25,16 @@ from mangrove.identity.join import Parent as Welcoming
 from mangrove.identity.messages import JoinReply
 from mangrove.link.child import ChildIdentity
 from mangrove.link.messages import PROTOCOL, Call, Reply
+from mangrove.link.streams import STREAMS_OF_CHILD, STREAMS_OF_PARENT
 from mangrove.link.transports.interface import Broker
 from mangrove.link.transports.mqtt import MqttChildTransport
 from mangrove.model.documents import META
 from mangrove.model.position import Position
 from mangrove.roles import readings
+from mangrove.roles.bulk import ChildBulk, Relay
 from mangrove.roles.exposition import Exposition
 from mangrove.roles.http_server import serve
+from mangrove.roles.loop import Loop
 from mangrove.roles.metrics_page import metrics_route
 from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded
 from mangrove.roles.requests import install_requests
@@ -68,8 +72,9 @@ def run(arguments: Sequence[str]) -> None:
         joined = identity_in(base.data) or join_root(base.data, options.root, options.token, options.name)
         up = MqttChildTransport(joined.parent, joined.child, lambda event: deliver_up(event))
         down = base.transport(lambda event: deliver_down(event))
+        identity = child_identity(joined, raise_incarnation(base.store))
         cluster = Cluster(
-            child_identity(joined, raise_incarnation(base.store)),
+            identity,
             [Broker(access.url, access.username, access.password) for access in joined.brokers],
             base.store,
             up,
@@ -82,10 +87,11 @@ def run(arguments: Sequence[str]) -> None:
             new_id=new_id,
             rng=base.rng,
             position=position,
-            answer=lambda call: answer(base, call),
+            answer=lambda call: relaying.answer(call) if call.method == "logs" else answer(base, call),
         )
         running = Running(base, cluster, cluster.parent, "cluster")
         deliver_up, deliver_down = running.deliver(cluster.handle_up), running.deliver(cluster.handle_down)
+        relay_loop, relaying = relay_streams(base, cluster, identity, running.loop)
         app = Flask("cluster_orchestrator", static_folder=None)
         exposition = Exposition(
             "cluster",
@@ -113,6 +119,9 @@ def run(arguments: Sequence[str]) -> None:
         register(app, [*common, metrics_route(exposition, base.metrics_token), *own], local.guard(operator))
         running.start()
         ending.callback(running.stop)
+        relay_loop.start()
+        ending.callback(relaying.relay.close)
+        ending.callback(relay_loop.stop)
         ending.callback(up.close)
         down.open()
         ending.callback(down.close)
@@ -120,6 +129,20 @@ def run(arguments: Sequence[str]) -> None:
         ending.callback(server.stop)
         print(f"mangrove-cluster {__version__} ({joined.name}) listens on {options.host}:{server.port}", flush=True)
         wait_for_signal(running.loop.post)
+
+
+def relay_streams(base: Base, cluster: Cluster, identity: ChildIdentity, loop: Loop) -> tuple[Loop, Relaying]:
+    """The cluster's second connections, up and down, in a loop of their own."""
+    transport = MqttChildTransport(
+        identity.parent, identity.child, lambda event: bulk_loop.post(lambda: up.handle(event)), bulk=True
+    )
+    up = ChildBulk(identity, transport, lambda: cluster.role.broker, base.clock, limit=STREAMS_OF_PARENT)
+    down = base.bulk(cluster.parent, lambda event: bulk_loop.post(lambda: down.handle(event)), STREAMS_OF_CHILD)
+    relay = Relay(up, down)
+    bulk_loop = Loop(relay, base.clock, "streams")
+    cluster.parent.on_broken = lambda child, why: bulk_loop.post(lambda: down.broken(child, why))
+    cluster.role.on_welcome = lambda: bulk_loop.post(lambda: up.broken("the link to the root began anew"))
+    return bulk_loop, Relaying(cluster, relay, new_id, to_loop=loop.post, to_bulk=bulk_loop.post)
 
 
 def raise_incarnation(store: Store) -> int:

@@ -174,6 +174,11 @@ class Engine:
             lambda id: self._status(self._lives[id]) if id in self._lives else None, durable=not self._unsaved
         )
 
+    def record(self, attempt: str) -> Record | None:
+        """What is known of an attempt. May be called from any thread."""
+        life = self._lives.get(attempt)
+        return life.record if life is not None else None
+
     def running_workloads(self) -> dict[str, list[str]]:
         """Attempts that run, by runtime: whose usage can be measured."""
         running: dict[str, list[str]] = {}

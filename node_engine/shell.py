@@ -20,8 +20,12 @@ from mangrove.link.transports.interface import Broker, TransportEvent
 from mangrove.link.transports.mqtt import MqttChildTransport
 from mangrove.model.attempt import Usage
 from mangrove.roles import readings
+from mangrove.roles.bulk import ChildBulk
+from mangrove.roles.child import unknown_method
 from mangrove.roles.loop import Loop
 from mangrove.roles.metrics import Sample
+from node_engine.ended import Ended
+from node_engine.logs import Logs
 from node_engine.measuring import Measuring
 from node_engine.node import Node
 from node_engine.operations import Operation, Result
@@ -43,7 +47,13 @@ class Shell:
         self._clock = clock
         self._folder = state.path
         self.runtimes = choose_runtimes(options.runtimes, self._folder / "instances", state.installation, joined.child)
-        self._workers = Workers(self.runtimes, self._finished, self._progress)
+        ended = Ended(self._folder / "ended")
+        self._workers = Workers(
+            self.runtimes,
+            self._finished,
+            self._progress,
+            before_removal=lambda attempt, runtime: ended.keep(attempt, runtime, clock.wall()),
+        )
         self._measuring = Measuring(
             Telemetry(self._folder, clock=clock),
             self.runtimes,
@@ -55,17 +65,31 @@ class Shell:
             on_capacity=self._wake,
         )
         self._transport = MqttChildTransport(joined.parent, joined.child, self._received)
+        self._bulk_transport = MqttChildTransport(joined.parent, joined.child, self._received_bulk, bulk=True)
         brokers = [Broker(access.url, access.username, access.password) for access in joined.brokers]
+        identity = ChildIdentity(
+            joined.parent,
+            joined.child,
+            bytes.fromhex(joined.link_key),
+            joined.name,
+            __version__,
+            state.raise_incarnation(),
+            state.boot,
+        )
+        self._bulk = ChildBulk(identity, self._bulk_transport, lambda: self.node.role.broker, clock)
+        self._bulk_loop = Loop(self._bulk, clock, "streams")
+        logs = Logs(
+            self.runtimes,
+            ended,
+            self._bulk,
+            record=lambda attempt: self.node.engine.record(attempt),
+            term=lambda: self.node.role.link.welcomed_in,
+            reply=lambda reply: self.node.role.link.reply(reply),
+            to_loop=lambda event: self._loop.post(event),
+            to_bulk=self._bulk_loop.post,
+        )
         self.node = Node(
-            ChildIdentity(
-                joined.parent,
-                joined.child,
-                bytes.fromhex(joined.link_key),
-                joined.name,
-                __version__,
-                state.raise_incarnation(),
-                state.boot,
-            ),
+            identity,
             brokers,
             state,
             self.runtimes,
@@ -78,7 +102,9 @@ class Shell:
             capacity=lambda: self._measuring.capacity,
             run=self._workers.submit,
             pick_gpus=self._measuring.pick_gpus,
+            answer=lambda call: logs.answer(call) if call.method == "logs" else unknown_method(call),
         )
+        self.node.role.on_welcome = self._welcomed
         self._loop = Loop(self.node, clock, "engine")
 
     def start(self) -> None:
@@ -88,13 +114,17 @@ class Shell:
         for name, runtime in self.runtimes.items():
             runtime.watch(partial(self._changed, name))
         self._loop.start()
+        self._bulk_loop.start()
         self._measuring.start()
 
     def stop(self) -> None:
         """End. Instances go on running."""
         self._measuring.stop()
         self._loop.stop()
+        self._bulk_loop.stop()
+        self._bulk.broken("the node engine is ending")
         self._transport.close()
+        self._bulk.close()
         self._workers.close()
         for runtime in self.runtimes.values():
             runtime.close()
@@ -127,6 +157,12 @@ class Shell:
 
     def _received(self, event: TransportEvent) -> None:
         self._loop.post(lambda: self.node.handle(event))
+
+    def _received_bulk(self, event: TransportEvent) -> None:
+        self._bulk_loop.post(lambda: self._bulk.handle(event))
+
+    def _welcomed(self) -> None:
+        self._bulk_loop.post(lambda: self._bulk.broken("the link to the cluster began anew"))
 
     def _finished(self, operation: Operation, result: Result) -> None:
         self._loop.post(lambda: self.node.finished(operation, result))

@@ -26,7 +26,15 @@ class Workers:
     another: a hanging pull, or a hanging runtime, holds up nothing else; and at rest there is no thread at all.
     """
 
-    def __init__(self, runtimes: Mapping[str, Runtime], deliver: Deliver, on_progress: OnProgress) -> None:
+    def __init__(
+        self,
+        runtimes: Mapping[str, Runtime],
+        deliver: Deliver,
+        on_progress: OnProgress,
+        before_removal: Callable[[str, Runtime], None] = lambda attempt, runtime: None,
+    ) -> None:
+        """before_removal: called in the worker's thread with what is about to be removed."""
+        self._before_removal = before_removal
         self._runtimes = runtimes
         self._deliver = deliver
         self._on_progress = on_progress
@@ -93,6 +101,7 @@ class Workers:
             case "stop":
                 runtime.stop(attempt, STOP_GRACE)
             case "remove":
+                self._before_removal(attempt, runtime)
                 runtime.remove(attempt)
             case kind if workload is None:
                 raise RuntimeFault(f"{kind} of {attempt} came without its workload")

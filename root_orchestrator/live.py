@@ -7,21 +7,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mangrove.base.clock import Clock
-from mangrove.base.errors import Unavailable
-from mangrove.base.log import carrying
-from mangrove.link.messages import Reply
+from mangrove.base.errors import Conflict, Unavailable
+from mangrove.base.ids import new_id
+from mangrove.base.log import carrying, request_id
+from mangrove.link.messages import Call, Reply
+from mangrove.link.streams import WINDOW
 from mangrove.model.attempt import Usage
+from mangrove.roles.bulk import ParentBulk
 from mangrove.roles.loop import Loop
 from mangrove.roles.parent import Parent
+from mangrove.roles.streams import Source
+from root_orchestrator.api.fleet import Apology
+
+#: Seconds within which a child says whether there will be a stream: a round trip over a slow link at each level.
+_ACCEPTED_WITHIN = 10.0
 
 
 class LiveFleet:
     """Reads the loop's memory from other threads: single look-ups and copies, which the interpreter does as a whole."""
 
-    def __init__(self, parent: Parent, loop: Loop, clock: Clock) -> None:
+    def __init__(self, parent: Parent, loop: Loop, clock: Clock, bulk: ParentBulk, bulk_loop: Loop) -> None:
+        """bulk, bulk_loop: the parent's second connection, for streams, and what drives it."""
         self._parent = parent
         self._loop = loop
         self._clock = clock
+        self._bulk = bulk
+        self._bulk_loop = bulk_loop
 
     def usage(self, ids: Iterable[str]) -> Mapping[str, Sequence[Usage]]:
         found = ((id, self._parent.usage.get(id)) for id in ids)
@@ -42,3 +53,81 @@ class LiveFleet:
         if reply.error:
             raise Unavailable(f"{self._parent.name(child)}: {reply.error}")
         return reply.result
+
+    def stream(self, child: str, method: str, params: dict[str, Any], apology: Apology) -> Source:
+        call = Call(new_id(), method, params, _ACCEPTED_WITHIN, request_id(), WINDOW)
+        pulled = Pulled(self._bulk, self._bulk_loop, call.id, apology)
+
+        def replied(reply: Reply) -> None:
+            pulled.replied(reply)
+            if reply.error:
+                self._bulk_loop.post(lambda: self._bulk.refused(call.id, reply.error))
+
+        def ask() -> None:
+            self._loop.post(carrying(lambda: self._parent.ask(child, call, replied)))
+
+        self._bulk_loop.post(lambda: self._bulk.begin(child, call, pulled.put, pulled.ended, ask))
+        try:
+            reply = pulled.reply.get(timeout=_ACCEPTED_WITHIN + 2.0)
+        except queue.Empty:
+            reply = Reply(call.id, error="no answer in time; try again later", again=True)
+        if reply.error:
+            pulled.close()
+            error = Unavailable if reply.again else Conflict
+            raise error(f"{self._parent.name(child)}: {reply.error}")
+        return pulled
+
+
+class Pulled:
+    """A stream of a child as a source of pieces: as many are under way as the reader can take. See `streams.Source`."""
+
+    def __init__(self, bulk: ParentBulk, loop: Loop, id: str, apology: Apology) -> None:
+        #: Whether there will be a stream.
+        self.reply: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        self._bulk = bulk
+        self._loop = loop
+        self._id = id
+        self._apology = apology
+        self._pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._taken = 0
+        self._allowed = WINDOW
+        self._over = False
+
+    # In the loops of link and streams.
+
+    def replied(self, reply: Reply) -> None:
+        """What the child said to the question."""
+        self.reply.put(reply)
+
+    def put(self, data: bytes, position: str) -> None:
+        """A piece came."""
+        if data:
+            self._pieces.put(data)
+
+    def ended(self, error: str) -> None:
+        """There will be no more."""
+        self.reply.put(Reply(self._id, error=error, again=True))  # if there was none before
+        if error:
+            self._pieces.put(self._apology(error))
+        self._pieces.put(None)
+
+    # In the reader's thread.
+
+    def next(self, timeout: float) -> bytes | None:
+        if self._over:
+            return None
+        try:
+            piece = self._pieces.get(timeout=timeout)
+        except queue.Empty:
+            return b""
+        if piece is None:
+            self._over = True
+            return None
+        self._taken += len(piece)
+        if self._taken + WINDOW - self._allowed >= WINDOW // 4:  # not for every piece
+            self._allowed = allowed = self._taken + WINDOW
+            self._loop.post(lambda: self._bulk.allow(self._id, allowed))
+        return piece
+
+    def close(self) -> None:
+        self._loop.post(lambda: self._bulk.cancel(self._id, "nobody reads it any more"))

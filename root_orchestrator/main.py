@@ -13,9 +13,11 @@ from mangrove.base.ids import new_id
 from mangrove.base.notify import wait_for_signal
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.link.messages import PROTOCOL
+from mangrove.link.streams import STREAMS_OF_PARENT
 from mangrove.roles import readings
 from mangrove.roles.exposition import Exposition
 from mangrove.roles.http_server import serve
+from mangrove.roles.loop import Loop
 from mangrove.roles.metrics_page import metrics_route
 from mangrove.roles.parent import Parent
 from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded
@@ -77,6 +79,9 @@ def run(arguments: Sequence[str]) -> None:
         )
         running = Running(base, parent, parent, "controller")
         deliver = running.deliver(parent.handle)
+        bulk = base.bulk(parent, lambda event: bulk_loop.post(lambda: bulk.handle(event)), STREAMS_OF_PARENT)
+        bulk_loop = Loop(bulk, base.clock, "streams")
+        parent.on_broken = lambda child, why: bulk_loop.post(lambda: bulk.broken(child, why))
         welcoming = Welcoming("root", "cluster", (PROTOCOL,), base.broker_urls, options.lease)
         common = common_routes(
             base.store,
@@ -94,7 +99,7 @@ def run(arguments: Sequence[str]) -> None:
             base.clock,
             load_or_create_key(base.data / "secrets"),
             streams=streams,
-            fleet=LiveFleet(parent, running.loop, base.clock),
+            fleet=LiveFleet(parent, running.loop, base.clock, bulk, bulk_loop),
             allow_default_admin=options.allow_default_admin,
             cors_origins=options.cors,
             more_routes=[*common, metrics_route(exposition, base.metrics_token)],
@@ -103,6 +108,9 @@ def run(arguments: Sequence[str]) -> None:
         )
         running.start()
         ending.callback(running.stop)
+        bulk_loop.start()
+        ending.callback(bulk.close)
+        ending.callback(bulk_loop.stop)
         transport.open()
         ending.callback(transport.close)
         server = serve(app, options.host, options.port, streams=streams)

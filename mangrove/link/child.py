@@ -128,7 +128,7 @@ class ChildLink:
         self._new_session = new_session
         self._rng = rng
         self._session = ""
-        self._welcomed_in = 0  # the parent's term when it accepted this session
+        self.welcomed_in = 0  # the parent's term when it accepted this session
         self._connect = 0
         self._sequence = 0
         self._lanes = Lanes()
@@ -195,7 +195,7 @@ class ChildLink:
             raise BadMessage("old or repeated")
         if not self._obey(header, now):
             return
-        if self.state in ("reporting", "settled") and header.term != self._welcomed_in:
+        if self.state in ("reporting", "settled") and header.term != self.welcomed_in:
             # The parent has started anew. What it knows of this session, it does not know from us: an old hello that
             # somebody sent again may have told it that we hold less than we do.
             self._begin_anew(now)
@@ -235,7 +235,7 @@ class ChildLink:
             self._turn_away(message.reason, now)
             return
         self.turned_away = ""
-        self._welcomed_in = header.term
+        self.welcomed_in = header.term
         self.lease = message.lease
         self._beat_period = message.beat
         self.usage_period = message.usage

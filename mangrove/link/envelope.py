@@ -59,7 +59,7 @@ def unseal(key: bytes, topic: str, data: bytes) -> tuple[Header, msgspec.Struct]
     if not hmac.compare_digest(_mac(key, topic, body), data[:_MAC]):
         raise BadMessage("the keyed hash is wrong")
     head, newline, rest = body.partition(b"\n")
-    decoder = _decoders.get(topic.rpartition("/")[2])
+    decoder = _decoders.get(topic.split("/", 4)[-1])
     if not newline or decoder is None:
         raise BadMessage("not an envelope")
     try:

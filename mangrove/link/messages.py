@@ -21,12 +21,13 @@ ASSIGN = "assign"
 CALL = "call"
 REPLY = "reply"
 GONE = "gone"
+STREAM = "bulk/stream"  # both ways, on a connection of its own: what takes part in it hears nothing else
 
 UP_KINDS = frozenset({HELLO, BEAT, REPORT, REPLY, GONE})
 DOWN_KINDS = frozenset({WELCOME, ACK, ASSIGN, CALL})
 
 #: Beats and acks are lost without harm, since the next one says the same; everything else asks for delivery.
-QOS = {HELLO: 1, WELCOME: 1, BEAT: 0, ACK: 0, REPORT: 1, ASSIGN: 1, CALL: 1, REPLY: 1, GONE: 1}
+QOS = {HELLO: 1, WELCOME: 1, BEAT: 0, ACK: 0, REPORT: 1, ASSIGN: 1, CALL: 1, REPLY: 1, GONE: 1, STREAM: 1}
 
 # Channels of state that is mirrored to the other side (see sync.py).
 ASSIGNMENT = "assignment"  # down: Attempt by id
@@ -133,20 +134,42 @@ class Assign(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A question to the child. timeout: seconds in which an answer is of use. request: id of the asker's, for logs."""
+    """A question to the child. timeout: seconds in which an answer is of use. request: id of the asker's, for logs.
+
+    credit: above 0, the reply only says whether there will be an answer, which comes as a stream of the same id; so
+    many bytes may be sent of it at first.
+    """
 
     id: str
     method: str
     params: dict[str, Any]
     timeout: float
     request: str = ""
+    credit: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a call: `result`, or `error` in one line."""
+    """The answer to a call: `result`, or `error` in one line. again: whether it may go better a little later."""
 
     id: str
     result: dict[str, Any] = {}
+    error: str = ""
+    again: bool = False
+
+
+class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part of a stream, or a word about it; the header's session is the stream's id.
+
+    Up: `data`, which begins at byte `offset` of the stream and leads to `position`, from where whoever asks anew can go
+    on. Down: `credit`, the bytes that may be sent in all. Either way: `end`, and `error` in one line if it ends badly.
+    Without any of it: I am still here.
+    """
+
+    offset: int = 0
+    data: bytes = b""
+    position: str = ""
+    credit: int = 0
+    end: bool = False
     error: str = ""
 
 
@@ -164,4 +187,5 @@ PAYLOADS: dict[str, type[msgspec.Struct]] = {
     CALL: Call,
     REPLY: Reply,
     GONE: Gone,
+    STREAM: Piece,
 }

@@ -211,9 +211,9 @@ class ParentLink:
         """Ask a child. `on_reply` is called once, from `receive` or `tick`, with an error when no answer comes."""
         peer = self.peers.get(child)
         if peer is None or peer.state == "away" or peer.silent:
-            on_reply(Reply(call.id, error="not connected"))
+            on_reply(Reply(call.id, error="not connected", again=True))
         elif len(peer.calls) >= MAX_CALLS:
-            on_reply(Reply(call.id, error="too many calls are waiting; try again later"))
+            on_reply(Reply(call.id, error="too many calls are waiting; try again later", again=True))
         else:
             peer.calls[call.id] = (now + call.timeout, on_reply)
             self._send(child, peer, CALL, call)
@@ -368,7 +368,7 @@ class ParentLink:
             for id, (deadline, on_reply) in list(peer.calls.items()):
                 if now >= deadline:
                     del peer.calls[id]
-                    on_reply(Reply(id, error="no answer in time"))
+                    on_reply(Reply(id, error="no answer in time", again=True))
 
     def next_wake(self, now: float) -> float:
         """When `tick` and `flush` want to be called at the latest."""

@@ -92,6 +92,10 @@ class ChildRole:
         self._brokers = brokers
         self._on_assignment = on_assignment
         self._answer = answer
+        #: Called when a session begins.
+        self.on_welcome: Callable[[], object] = lambda: None
+        #: Where the parent is, or was last.
+        self.broker = brokers[0]
         self._drops = Drops("from the parent")
         self._unsaved = False
         self._removed: frozenset[str] = frozenset()
@@ -145,6 +149,7 @@ class ChildRole:
                     self.link.reply(reply)
             else:
                 log.info("connected to the parent")
+                self.on_welcome()
         if self._unsaved and self._clock.now() >= self._save_at:
             self._save()
 
@@ -158,7 +163,8 @@ class ChildRole:
             if isinstance(effect, link.Send):
                 self._transport.send(effect.kind, effect.payload, effect.qos)
             elif isinstance(effect, link.Open):
-                self._transport.open(self._brokers[effect.broker], effect.will)
+                self.broker = self._brokers[effect.broker]
+                self._transport.open(self.broker, effect.will)
             else:
                 self._transport.close()
 

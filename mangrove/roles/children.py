@@ -36,7 +36,8 @@ class Children:
     key_of: the link key of a child with this identity. on_attempt: called when a child has news of an attempt; answers
     whether the attempt is that child's. request_of: the request that an attempt follows from. on_child: called when a
     child fell silent, was heard again, or was revoked. on_confirmed: called when it has applied a newer assignment.
-    usage_kept: figures kept of each attempt and child.
+    usage_kept: figures kept of each attempt and child. on_broken: called when a child's connection broke or
+    began anew, with why.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Children:
         on_child: Callable[[str], None],
         on_confirmed: Callable[[str], None],
         usage_kept: int,
+        on_broken: Callable[[str, str], object] = lambda child, why: None,
     ) -> None:
         self.known: dict[str, Child] = {}
         self.identities: dict[str, Identity] = {}
@@ -71,6 +73,7 @@ class Children:
         self._on_child = on_child
         self._on_confirmed = on_confirmed
         self._usage_kept = usage_kept
+        self._on_broken = on_broken
         self._refused: dict[str, str] = {}  # child → why it was turned away last, until it is let in
         self._link: ParentLink
         self._store: Store
@@ -143,6 +146,7 @@ class Children:
 
     def _revoked(self, id: str) -> None:
         self._link.forget(id)
+        self._on_broken(id, f"{self.name(id)} was removed")
         self._fleet.remove(id)
         self.usage.pop(id, None)
         self.clock_offsets.pop(id, None)
@@ -178,12 +182,14 @@ class Children:
         elif isinstance(event, link.Greeted):
             self._greeted(child, event.hello)
         elif isinstance(event, link.Silent):
+            self._on_broken(child, f"{self.name(child)} is not heard any more")
             self._fleet.set_live(child, False)
             self._change(child, state="silent")
             self._on_child(child)
             seconds = self.silent_for(child) or 0.0
             self._journal.tell("child-silent", child, f"{self.name(child)} was not heard for {seconds:.1f} s")
         elif isinstance(event, link.Suspect):
+            self._on_broken(child, f"the connection of {self.name(child)} broke")
             self._journal.tell("child-suspect", child, f"the connection of {self.name(child)} broke")
         elif self._refused.get(child) != event.reason:  # it asks again and again, and old hellos can be replayed
             self._refused[child] = event.reason
@@ -191,6 +197,7 @@ class Children:
 
     def _greeted(self, child: str, hello: Hello) -> None:
         self._refused.pop(child, None)
+        self._on_broken(child, f"{self.name(child)} connected anew")
         self._change(
             child,
             state="live",

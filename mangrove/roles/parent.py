@@ -71,6 +71,8 @@ class Parent:
         self.clock = clock
         self.lease: Lease = lease
         self.fleet = Fleet(noun)
+        #: Called with a child whose connection broke or began anew, or that was removed, and why.
+        self.on_broken: Callable[[str, str], object] = lambda child, why: None
         self._transport = transport
         self._new_id = new_id
         self._may_refuse = may_refuse
@@ -95,6 +97,7 @@ class Parent:
             on_child=self._slots.child_changed,
             on_confirmed=self._slots.child_confirmed,
             usage_kept=usage_kept,
+            on_broken=lambda child, why: self.on_broken(child, why),
         )
         self.link = ParentLink(
             id,
@@ -153,7 +156,11 @@ class Parent:
         self, child: str, method: str, params: dict[str, object], timeout: float, on_reply: Callable[[Reply], None]
     ) -> None:
         """Ask a child; `on_reply` is called from `handle` or `work`."""
-        self.link.call(child, Call(self._new_id(), method, params, timeout, request_id()), on_reply, self.clock.now())
+        self.ask(child, Call(self._new_id(), method, params, timeout, request_id()), on_reply)
+
+    def ask(self, child: str, call: Call, on_reply: Callable[[Reply], None]) -> None:
+        """The same with a call that is there already."""
+        self.link.call(child, call, on_reply, self.clock.now())
         self._send()
 
     # -- what is known
@@ -203,6 +210,10 @@ class Parent:
     def decisions(self) -> tuple[int, int, float]:
         """On where to run something: how often a child was found, how often none, and the seconds spent on it."""
         return self._view.chosen[True], self._view.chosen[False], self._view.seconds
+
+    def link_key(self, child: str) -> bytes | None:
+        """The key of a child that may speak. May be called from any thread."""
+        return self._children.link_key(child)
 
     @property
     def gathering(self) -> bool:

@@ -22,10 +22,12 @@ from mangrove.identity.secret import MasterSecret, load_or_create, verify_store
 from mangrove.link.brokers.choose import choose_broker
 from mangrove.link.brokers.managed import Account, ManagedBroker
 from mangrove.link.parent import Settings
+from mangrove.link.streams import ParentStreams
 from mangrove.link.transports.interface import OnEvent, TransportEvent
 from mangrove.link.transports.mqtt import MqttParentTransport
 from mangrove.model.documents import IDENTITIES, Identity
 from mangrove.roles import parent_readings, readings
+from mangrove.roles.bulk import ParentBulk
 from mangrove.roles.housekeeping import Housekeeping
 from mangrove.roles.loop import Core, Loop
 from mangrove.roles.metrics import Sample
@@ -125,9 +127,14 @@ class Base:
         host = request.host if has_request_context() else "127.0.0.1"
         return [self.broker.url(_without_port(host))]
 
-    def transport(self, on_event: OnEvent) -> MqttParentTransport:
-        """The parent's own connection to its broker."""
-        return MqttParentTransport(self.id, [self.broker.broker], on_event)
+    def transport(self, on_event: OnEvent, *, bulk: bool = False) -> MqttParentTransport:
+        """The parent's own connection to its broker; bulk: the second one, for streams."""
+        return MqttParentTransport(self.id, [self.broker.broker], on_event, bulk=bulk)
+
+    def bulk(self, parent: Parent, on_event: OnEvent, of_child: int) -> ParentBulk:
+        """The parent's end of its streams, of which a child may have so many."""
+        streams = ParentStreams(self.id, self.store.id, parent.lease.term, parent.link_key, of_child)
+        return ParentBulk(streams, self.transport(on_event, bulk=True), self.clock)
 
     def close(self) -> None:
         """Stop the broker and close the store."""

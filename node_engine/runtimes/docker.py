@@ -7,14 +7,14 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from mangrove.base.clock import Clock, SystemClock
 from mangrove.model.attempt import Usage
-from node_engine.runtimes import podman, processes
+from node_engine.runtimes import docker_logs, podman, processes
 from node_engine.runtimes.cgroups import ControlGroups
 from node_engine.runtimes.disk import DiskSizes
 from node_engine.runtimes.docker_client import DockerClient, NotThere, Taken
@@ -32,7 +32,7 @@ from node_engine.runtimes.interface import (
     RuntimeFault,
     Workload,
 )
-from node_engine.runtimes.output import TAIL_BYTES, last_lines
+from node_engine.runtimes.printed import Line, Reading, Wish
 from node_engine.runtimes.rates import CpuRates
 
 #: Seconds for the engine to finish a removal that it is already at: long enough for a slow disk.
@@ -166,13 +166,8 @@ class DockerRuntime:
             )
         return measured
 
-    def logs(self, attempt: str, tail: int) -> bytes:
-        kept = b""
-        with contextlib.suppress(NotThere), self._client.connected() as api:
-            # Piece by piece: so many lines may be far more than is given.
-            for piece in api.logs(container_name(attempt), tail=tail, stream=True, follow=False):
-                kept = (kept + piece)[-TAIL_BYTES:]
-        return last_lines(kept, tail)
+    def logs(self, attempt: str, wish: Wish, reading: Reading) -> Iterator[Sequence[Line]]:
+        return docker_logs.read(self._client, container_name(attempt), wish, reading)
 
     def watch(self, on_change: Callable[[], None]) -> None:
         def changed(attempt: str) -> None:

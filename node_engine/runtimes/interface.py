@@ -5,13 +5,14 @@ Calls block and run in worker threads; each is idempotent, so that any may be re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from mangrove.base.errors import MangroveError
 from mangrove.model.attempt import Usage
 from mangrove.model.specification import Specification
+from node_engine.runtimes.printed import Line, Reading, Wish
 
 #: Labels on everything a runtime makes. An engine adopts, and removes as orphans, only what carries its own first two.
 LABEL_INSTALLATION = "mangrove.installation"
@@ -101,8 +102,9 @@ class Runtime(Protocol):
     def usage(self, attempts: Sequence[str]) -> dict[str, Usage]:
         """What running instances use now; those that cannot be measured are left out."""
 
-    def logs(self, attempt: str, tail: int) -> bytes:
-        """The last `tail` lines of output, at most 64 KiB."""
+    def logs(self, attempt: str, wish: Wish, reading: Reading) -> Iterator[Sequence[Line]]:
+        """What it printed, in batches of some kilobytes; nothing when it is not there. It may wait for more, in the
+        reader's thread, and ends when `reading` does. An instance never waits for a reader. Raises RuntimeFault."""
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Call `on_change` from another thread whenever something may have changed, so that it is time to `list`.

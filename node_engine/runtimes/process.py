@@ -5,7 +5,8 @@ There is no isolation but what limits are permitted: an instance sees the node's
 are the node's, and a volume is told as `MANGROVE_VOLUME_<n>` (from 0, the path on the node), since nothing can be
 mounted for it.
 
-A folder `<attempt>` holds `work` (the instance's own), `output.log`, `record.json` once started, and `exit` once ended.
+A folder `<attempt>` holds `work` (the instance's own), `output.log` and `output.times`, `record.json` once started,
+and `exit` once ended.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from node_engine.runtimes.command import check_free, command_of
 from node_engine.runtimes.disk import DiskSizes, size_of
 from node_engine.runtimes.endings import reason_of_exit
 from node_engine.runtimes.interface import Instance, Progress, RuntimeFault, Workload
+from node_engine.runtimes.printed import Line, Reading, Wish
 from node_engine.runtimes.rates import CpuRates
 from node_engine.runtimes.watcher import Watcher
 
@@ -178,11 +180,11 @@ class ProcessRuntime:
         self._held.pop(attempt, None)
 
     def list(self) -> Sequence[Instance]:
-        self._rotate()
+        self._look_at_output()
         return [self._observe(held) for held in tuple(self._held.values())]
 
     def usage(self, attempts: Sequence[str]) -> dict[str, Usage]:
-        self._rotate()
+        self._look_at_output()
         running = {
             attempt: held.record
             for attempt, held in tuple(self._held.items())
@@ -202,9 +204,9 @@ class ProcessRuntime:
             for attempt, (cpu, memory) in measured.items()
         }
 
-    def logs(self, attempt: str, tail: int) -> bytes:
-        with _plainly():
-            return output.tail(self._path(attempt) / supervisor.OUTPUT, tail)
+    def logs(self, attempt: str, wish: Wish, reading: Reading) -> Iterator[Sequence[Line]]:
+        with _plainly(), contextlib.suppress(FileNotFoundError):
+            yield from output.read(self._path(attempt) / supervisor.OUTPUT, wish, reading)
 
     def watch(self, on_change: Callable[[], None]) -> None:
         self._watcher.watch(on_change)
@@ -377,14 +379,14 @@ class ProcessRuntime:
     def _occupied(self) -> Mapping[str, int]:
         return {attempt: size_of(self._path(attempt)) for attempt in tuple(self._held)}
 
-    def _rotate(self) -> None:
+    def _look_at_output(self) -> None:
         if self._rotating.acquire(blocking=False):
             try:
                 for attempt in tuple(self._held):
                     try:
-                        output.rotate(self._path(attempt) / supervisor.OUTPUT)
+                        output.look(self._path(attempt) / supervisor.OUTPUT, self._clock.wall())
                     except OSError as error:
-                        _log.warning("the output of %s could not be kept: %s", attempt, error)
+                        _log.warning("the output of %s could not be looked at: %s", attempt, error)
             finally:
                 self._rotating.release()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from mangrove.base.clock import Clock, SystemClock
@@ -11,6 +11,7 @@ from mangrove.model.attempt import Usage
 from node_engine.runtimes.endings import SIGNALLED, reason_of_exit
 from node_engine.runtimes.environment import environment_of
 from node_engine.runtimes.interface import Instance, Progress, RuntimeFault, Workload
+from node_engine.runtimes.printed import Line, Reading, Wish
 
 #: A step and the attempt it is for: `prepare`, `attach`, `start`, `stop`, `remove`.
 Step = Callable[[str, str], None]
@@ -127,8 +128,8 @@ class SimulatedRuntime:
             )
         return measured
 
-    def logs(self, attempt: str, tail: int) -> bytes:
-        return b""
+    def logs(self, attempt: str, wish: Wish, reading: Reading) -> Iterator[Sequence[Line]]:
+        return iter(())
 
     def watch(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change

@@ -20,7 +20,7 @@ from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.fleet import Fleet, NoFleet
 from root_orchestrator.api.oakestra import applications, clusters, login, organizations, services
 from root_orchestrator.api.oakestra import users as user_routes
-from root_orchestrator.api.v1 import children, join_tokens, reading
+from root_orchestrator.api.v1 import children, join_tokens, logs, reading
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.accounts import Accounts
 from root_orchestrator.auth.credentials import Credentials
@@ -72,6 +72,7 @@ def create_app(
         *reading.routes(catalog, views),
         *join_tokens.routes(store, clock, live),
         *children.routes(store, live, on_revoked),
+        *logs.routes(store, catalog, live, streams or Streams(clock), clock),
     ]
     register(app, routes, guard(signer, users))
     return app

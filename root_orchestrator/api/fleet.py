@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from mangrove.base.errors import Unavailable
 from mangrove.model.attempt import Usage
+from mangrove.roles.streams import Source
+
+#: The last piece of an answer that breaks off, made of why it does.
+Apology = Callable[[str], bytes]
 
 
 class Fleet(Protocol):
@@ -24,6 +28,13 @@ class Fleet(Protocol):
         Raises Unavailable when it does not answer in time, and the MangroveError that it answers with.
         """
 
+    def stream(self, child: str, method: str, params: dict[str, Any], apology: Apology) -> Source:
+        """Ask a child for an answer in pieces, and wait until it has said that there will be one.
+
+        apology: what to say last when the stream breaks, made of why. Raises Conflict with its reason when the child
+        says no, Unavailable when it does not answer in time.
+        """
+
 
 class NoFleet:
     """No live fleet: nothing measured, nobody to call. For tests, and for a copy of the API without a link."""
@@ -35,4 +46,7 @@ class NoFleet:
         return {}
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
+        raise Unavailable(f"{child} is not connected to this process; try again later")
+
+    def stream(self, child: str, method: str, params: dict[str, Any], apology: Apology) -> Source:
         raise Unavailable(f"{child} is not connected to this process; try again later")

@@ -22,6 +22,7 @@ import pytest
 
 from mangrove.model.specification import Specification
 from node_engine.runtimes.interface import Runtime, Workload
+from node_engine.runtimes.printed import Reading, Wish
 
 #: The image that tests run: busybox and nothing else.
 IMAGE = "mangrove-test/busybox:1"
@@ -47,6 +48,12 @@ def run(runtime: Runtime, work: Workload) -> None:
     runtime.prepare(work, say_nothing)
     runtime.attach(work)
     runtime.start(work)
+
+
+def output_of(runtime: Runtime, attempt: str, tail: int | None = None) -> bytes:
+    """What an instance has output_of, or its last lines."""
+    wish = Wish(tail=tail)
+    return b"".join(line.text + b"\n" for lines in runtime.logs(attempt, wish, Reading()) for line in lines)
 
 
 def remove_all(runtime: Runtime) -> None:

@@ -29,7 +29,7 @@ from node_engine.runtimes.cgroups import ControlGroups
 from node_engine.runtimes.interface import Instance, RuntimeFault
 from node_engine.runtimes.process import ProcessRuntime
 from tests.integration.links import wait_until
-from tests.integration.runtimes import INSTALLATION, remove_all, run, say_nothing, workload
+from tests.integration.runtimes import INSTALLATION, output_of, remove_all, run, say_nothing, workload
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -109,7 +109,7 @@ def ended(runtime: ProcessRuntime) -> Instance:
 
 
 def printed(runtime: ProcessRuntime, text: str, attempt: str = "a1") -> None:
-    wait_until(lambda: text in runtime.logs(attempt, 1000).decode(), f"{attempt} printed {text!r}")
+    wait_until(lambda: text in output_of(runtime, attempt, 1000).decode(), f"{attempt} printed {text!r}")
 
 
 # What an instance finds.
@@ -129,7 +129,7 @@ def test_it_has_a_clean_world_of_its_own(world: World, runtime: ProcessRuntime, 
 
     assert ended(runtime).exit_code == 0
     work = world.folder / "a1/work"
-    lines = runtime.logs("a1", 50).decode().splitlines()
+    lines = output_of(runtime, "a1", 50).decode().splitlines()
     kept = [line for line in lines if not line.startswith(("PATH=", "LANG=", "OLDPWD="))]
     assert kept == [
         "CUDA_VISIBLE_DEVICES=GPU-a,GPU-b",
@@ -151,7 +151,7 @@ def test_its_signals_are_as_usual(runtime: ProcessRuntime) -> None:
     run(runtime, workload("a1", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"))
     ended(runtime)
 
-    masks = [int(line.split()[1], 16) for line in runtime.logs("a1", 10).decode().splitlines()]
+    masks = [int(line.split()[1], 16) for line in output_of(runtime, "a1", 10).decode().splitlines()]
     of_glibc = 0b11 << 31  # 32 and 33 are its own, which posix_spawn lets be ignored
     assert [mask & ~of_glibc for mask in masks] == [0, 0]
 
@@ -163,7 +163,7 @@ def test_an_image_alone_is_the_command(runtime: ProcessRuntime, tmp_path: Path) 
     run(runtime, workload("a1", image=str(program)))
 
     assert ended(runtime).exit_code == 4
-    assert runtime.logs("a1", 5) == b"it ran\n"
+    assert output_of(runtime, "a1", 5) == b"it ran\n"
 
 
 def test_a_program_that_is_not_there_is_told_before_anything_is_made(runtime: ProcessRuntime) -> None:
@@ -487,7 +487,7 @@ def test_its_signal_is_told(runtime: ProcessRuntime) -> None:
     run(runtime, workload("a1", "sh", "-c", "kill -SEGV $$"))
 
     assert ended(runtime).reason == "killed by signal 11"
-    assert runtime.logs("a1", 5) == b"", "the supervisor says nothing in its name"
+    assert output_of(runtime, "a1", 5) == b"", "the supervisor says nothing in its name"
 
 
 def test_a_removed_instance_leaves_no_trace(world: World, runtime: ProcessRuntime) -> None:
@@ -571,20 +571,22 @@ def test_usage_is_of_the_whole_family(runtime: ProcessRuntime) -> None:
 def test_output_is_kept_while_the_engine_is_away_and_bounded_when_it_is_there(
     world: World, runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node_engine.runtimes.output.rotate.__defaults__", (1000,))
-    script = "until [ -e more ]; do sleep 0.02; done; for i in $(seq 400); do echo line $i; done; sleep 60"
+    monkeypatch.setattr("node_engine.runtimes.output.look.__defaults__", (20_000,))
+    script = "until [ -e more ]; do sleep 0.02; done; for i in $(seq 10000); do echo line $i; done; sleep 60"
     run(runtime, workload("a1", "sh", "-c", script))
     runtime.close()
     (world.folder / "a1/work/more").touch()
     output = world.folder / "a1/output.log"
-    wait_until(lambda: b"line 400\n" in output.read_bytes(), "it wrote without us")
-    assert output.stat().st_size > 1000
+    wait_until(lambda: b"line 10000\n" in output.read_bytes(), "it wrote without us")
+    size = output.stat().st_size
+    assert size > 90_000
     runtime = world.engine()
     runtime.list()
 
-    assert output.stat().st_size == 0
-    assert (world.folder / "a1/output.log.1").stat().st_size == 1000
-    assert runtime.logs("a1", 2) == b"line 399\nline 400\n"
+    assert output.stat().st_size == size, "what is left keeps its place"
+    assert output.stat().st_blocks * 512 < 30_000
+    assert output_of(runtime, "a1", 2) == b"line 9999\nline 10000\n"
+    assert len(output_of(runtime, "a1")) >= 20_000
 
 
 def test_the_end_of_an_adopted_instance_is_told_at_once(world: World, runtime: ProcessRuntime) -> None:

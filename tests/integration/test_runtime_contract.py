@@ -21,6 +21,7 @@ from tests.integration.runtimes import (
     IMAGE,
     INSTALLATION,
     load_image,
+    output_of,
     remove_all,
     run,
     say_nothing,
@@ -351,7 +352,7 @@ def test_usage_is_of_what_runs(case: Case, runtime: Runtime) -> None:
     runtime.stop("a2", 0)
     runtime.list()
     if isinstance(case, _Real):
-        wait_until(lambda: runtime.logs("a1", 1) == b"up\n", "it wrote its file")
+        wait_until(lambda: output_of(runtime, "a1", 1) == b"up\n", "it wrote its file")
     # The kernel counts memory in batches, so the first moments may show none.
     wait_until(lambda: runtime.usage(["a1"])["a1"].memory > 0, "its memory is seen")
     usage = runtime.usage(["a1", "a2", "unknown"])
@@ -363,7 +364,7 @@ def test_usage_is_of_what_runs(case: Case, runtime: Runtime) -> None:
 
 
 def test_logs_of_nothing(runtime: Runtime) -> None:
-    assert runtime.logs("unknown", 10) == b""
+    assert output_of(runtime, "unknown", 10) == b""
 
 
 def test_an_environment_that_is_none_is_refused_for_good(case: Case, runtime: Runtime) -> None:

@@ -54,7 +54,7 @@ class Received:
 
 
 TransportEvent = Connected | Disconnected | Received
-OnEvent = Callable[[TransportEvent], None]
+OnEvent = Callable[[TransportEvent], object]
 
 
 class ChildTransport(Protocol):
@@ -62,7 +62,8 @@ class ChildTransport(Protocol):
 
     def open(self, broker: Broker, will: bytes) -> None:
         """Begin to connect; at once, without blocking. An earlier connection is given up first. One attempt: the link
-        decides when to try again. `will` is what the broker publishes as `up/gone` (QoS 1) if the connection breaks."""
+        decides when to try again. `will` is what the broker publishes as `up/gone` (QoS 1) if the connection breaks;
+        empty: nothing."""
 
     def send(self, kind: str, payload: bytes, qos: int) -> bool:
         """Hand a message over; False when not connected or too much waits already. Never blocks."""

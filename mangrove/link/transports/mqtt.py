@@ -42,8 +42,12 @@ def down_topic(parent: str, child: str, kind: str) -> str:
 class MqttChildTransport:
     """A child's connection (`interface.ChildTransport`). `counters` tells what it dropped."""
 
-    def __init__(self, parent: str, child: str, on_event: OnEvent, *, keep_alive: int = KEEP_ALIVE) -> None:
+    def __init__(
+        self, parent: str, child: str, on_event: OnEvent, *, bulk: bool = False, keep_alive: int = KEEP_ALIVE
+    ) -> None:
+        """bulk: the second connection, which hears what is below `bulk/` and nothing else."""
         self.counters = Counters()
+        self._kinds = "bulk/+" if bulk else "+"
         self._parent = parent
         self._child = child
         self._on_event = on_event
@@ -55,11 +59,11 @@ class MqttChildTransport:
         self._give_up()
         connection = Connection(
             broker,
-            down_topic(self._parent, self._child, "+"),
+            down_topic(self._parent, self._child, self._kinds),
             self._on_event,
             self.counters,
             bounds=CHILD_BOUNDS,
-            will=(up_topic(self._parent, self._child, "gone"), will),
+            will=(up_topic(self._parent, self._child, "gone"), will) if will else None,
             keep_alive=self._keep_alive,
         )
         self._connection = connection
@@ -84,12 +88,19 @@ class MqttParentTransport:
     """A parent's connections to all of its brokers (`interface.ParentTransport`). `counters` tells what was dropped."""
 
     def __init__(
-        self, parent: str, brokers: Sequence[Broker], on_event: OnEvent, *, keep_alive: int = KEEP_ALIVE
+        self,
+        parent: str,
+        brokers: Sequence[Broker],
+        on_event: OnEvent,
+        *,
+        bulk: bool = False,
+        keep_alive: int = KEEP_ALIVE,
     ) -> None:
-        """Raises InvalidInput when a broker's URL is not one."""
+        """bulk: as of a child's. Raises InvalidInput when a broker's URL is not one."""
         for broker in brokers:
             Address.parse(broker.url)
         self.counters = Counters()
+        self._kinds = "bulk/+" if bulk else "+"
         self._parent = parent
         self._brokers = tuple(brokers)
         self._on_event = on_event
@@ -126,7 +137,7 @@ class MqttParentTransport:
         while True:
             connection = Connection(
                 broker,
-                up_topic(self._parent, "+", "+"),
+                up_topic(self._parent, "+", self._kinds),
                 self._on_event,
                 self.counters,
                 bounds=PARENT_BOUNDS,

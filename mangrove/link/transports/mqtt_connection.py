@@ -66,7 +66,7 @@ class Counters:
 
     #: Payloads above MAX_PAYLOAD, from either side.
     too_large: int = 0
-    #: Topics that are not `mangrove/<parent>/<child>/<direction>/<kind>`.
+    #: Topics that are not `mangrove/<parent>/<child>/<direction>/<kind>`, nor of a kind below `bulk/`.
     malformed: int = 0
     #: Messages out of the broker's memory; nobody of ours asks a broker to retain.
     retained: int = 0
@@ -266,13 +266,13 @@ class Connection:
             self._counters.retained += 1
             return
         try:
-            _root, _parent, child, _direction, kind = message.topic.split("/")
-        except ValueError:  # the wrong number of levels, or not UTF-8
+            _root, _parent, child, _direction, *bulk, kind = message.topic.split("/")
+        except ValueError:  # too few levels, or not UTF-8
             child = kind = ""
-        if not child or not kind:
+        if not child or not kind or bulk not in ([], ["bulk"]):
             self._counters.malformed += 1
         elif self._up:  # what comes before the acknowledgement of the subscription belongs to nobody yet
-            self._emit(Received(child, kind, bytes(message.payload), self._via))
+            self._emit(Received(child, "/".join((*bulk, kind)), bytes(message.payload), self._via))
 
     def _emit(self, event: TransportEvent) -> None:
         with self._events:

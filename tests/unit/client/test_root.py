@@ -21,9 +21,11 @@ from mangrove.model.documents import CHILDREN, NODES, Child
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.roles.http_server import serve
+from mangrove.roles.streams import Source
 from mangrove.store.interface import Put
 from mangrove.store.memory import MemoryStore
 from root_orchestrator.api.app import create_app
+from root_orchestrator.api.fleet import Apology
 from root_orchestrator.auth.passwords import Passwords
 from root_orchestrator.auth.users import ensure_admin
 
@@ -62,6 +64,9 @@ class OneCluster:
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         assert (child, method, params) == (CLUSTER, "node_token", {"ttl": 60.0, "uses": 3})
         return {"id": "n" * 24, "token": "mgv-n", "expires": 61.0}
+
+    def stream(self, child: str, method: str, params: dict[str, Any], apology: Apology) -> Source:
+        raise AssertionError("nobody asks for a stream here")
 
 
 @dataclass

@@ -333,7 +333,7 @@ def test_a_call_that_nobody_answers_ends_in_time() -> None:
     talk.steps(4.0)
     assert replies == []
     talk.steps(2.0)
-    assert replies == [Reply("1", error="no answer in time")]
+    assert replies == [Reply("1", error="no answer in time", again=True)]
 
 
 def test_a_call_to_who_is_not_there_is_answered_at_once() -> None:
@@ -341,7 +341,7 @@ def test_a_call_to_who_is_not_there_is_answered_at_once() -> None:
     replies: list[Reply] = []
     talk.parent.call("c", Call("1", "logs", {}, 5.0), replies.append, talk.now)
     talk.parent.call("d", Call("2", "logs", {}, 5.0), replies.append, talk.now)
-    assert replies == [Reply("1", error="not connected"), Reply("2", error="not connected")]
+    assert replies == [Reply("1", error="not connected", again=True), Reply("2", error="not connected", again=True)]
 
 
 def test_calls_that_wait_are_bounded() -> None:

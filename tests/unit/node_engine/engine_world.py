@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from node_engine.admission import PickGpus
 from node_engine.engine import Engine
 from node_engine.operations import WIDTH, Operation, Result
 from node_engine.runtimes.interface import Instance, Progress, RuntimeFault, Workload
+from node_engine.runtimes.printed import Line, Reading, Wish
 from node_engine.state import MemoryState
 
 
@@ -84,8 +85,8 @@ class FakeRuntime:
     def usage(self, attempts: Sequence[str]) -> dict[str, Usage]:
         return {}
 
-    def logs(self, attempt: str, tail: int) -> bytes:
-        return b""
+    def logs(self, attempt: str, wish: Wish, reading: Reading) -> Iterator[Sequence[Line]]:
+        return iter(())
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Nothing is told: worlds poke the engine themselves."""

@@ -1,0 +1,128 @@
+"""What an instance prints, from the node that runs it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from flask import Response, request
+
+from mangrove.base.clock import Clock
+from mangrove.base.errors import Conflict, InvalidInput, NotFound, Unavailable
+from mangrove.model.documents import CHILDREN, OBSERVED, PLACEMENTS, SLOTS, Child, Given, Observed, Placement
+from mangrove.model.validation import shown
+from mangrove.roles.routes import Route
+from mangrove.roles.streams import Source, Streams
+from mangrove.store.interface import Store
+from root_orchestrator.api.catalog import Catalog, as_struct
+from root_orchestrator.api.fleet import Fleet
+from root_orchestrator.auth.guard import caller
+from root_orchestrator.auth.rules import READ_APPLICATIONS
+
+_JSON_LINES, _TEXT = "application/x-ndjson", "text/plain"
+
+#: `90`, `90s`, `10m`, `2h` or `3d`: seconds ago, unless it is too long for that.
+_AGO = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+#: `1795370000.5`: wall-clock seconds, of this century.
+_MOMENT = re.compile(r"\d{10}(?:\.\d{1,9})?")
+#: As in the field `position` of a line.
+_POSITION = re.compile(r"p(\d{1,20}(?:\.\d{1,10})?)")
+
+
+class LogLine(msgspec.Struct):
+    """A line that an instance printed. time: wall-clock seconds by which it was there (of its node). stream: `stdout`,
+    `stderr`, or `mangrove` for what is said in place of lines that are gone. position: as `since`, from where to go on
+    behind it."""
+
+    time: float
+    stream: str
+    line: str
+    position: str
+
+
+class LogQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """tail: at most the last so many lines that are there. since: lines from then on (`10m`, or wall-clock seconds), or
+    behind a position. follow: also what is printed from now on, until the instance has ended for good."""
+
+    tail: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    since: str = ""
+    follow: bool = False
+
+
+def routes(store: Store, catalog: Catalog, fleet: Fleet, streams: Streams, clock: Clock) -> list[Route]:
+    """The one route."""
+
+    def logs(instance: str, query: LogQuery) -> Response:
+        given = _given(store, catalog, instance)
+        params: dict[str, Any] = {"attempt": given.attempt, **_where(query, clock.wall())}
+        as_json = request.accept_mimetypes.best_match([_TEXT, _JSON_LINES]) == _JSON_LINES
+        params["form"] = "json" if as_json else "text"
+
+        def apologise(why: str) -> bytes:
+            text = f"… the logs broke off: {why}"
+            line = LogLine(clock.wall(), "mangrove", text, "")
+            return msgspec.json.encode(line) + b"\n" if as_json else text.encode() + b"\n"
+
+        def open_source() -> Source:
+            return fleet.stream(given.child, "logs", params, apologise)
+
+        mimetype = _JSON_LINES if as_json else f"{_TEXT}; charset=utf-8"
+        return streams.answer(caller().id, open_source, mimetype, beat=b"\n" if as_json else b"")
+
+    return [
+        Route(
+            "GET",
+            "/api/v1/instances/<instance>/logs",
+            logs,
+            READ_APPLICATIONS,
+            "Read what an instance prints",
+            errors=(404, 409, 503),
+            media={_TEXT: str, _JSON_LINES: LogLine},
+        )
+    ]
+
+
+def _given(store: Store, catalog: Catalog, instance: str) -> Given:
+    """The cluster that has the instance, and its attempt there. Raises NotFound, Conflict, Unavailable."""
+    service, _, number = instance.partition(".")
+    catalog.service(caller(), service)
+    placed, wanted = store.get(PLACEMENTS, instance), store.get(SLOTS, instance)
+    if not number.isdigit() or (placed is None and wanted is None):
+        raise NotFound(f"there is no instance {shown(instance)}; GET /api/v1/services/{service} lists those there are")
+    placement = as_struct(Placement, placed) if placed is not None else Placement(instance)
+    attempts = [*placement.leaving, *filter(None, [placement.current])]
+    if not attempts:
+        raise Conflict(f"this instance runs nowhere yet: {placement.reason or 'it is waiting for its cluster'}")
+    given = attempts[-1]
+    child = store.get(CHILDREN, given.child)
+    if child is not None and as_struct(Child, child).state != "live":
+        found = as_struct(Child, child)
+        raise Unavailable(f"cluster {found.name}, which has it, is not connected: {_last_heard(found.heard)}")
+    observed = store.get(OBSERVED, given.attempt)
+    status = as_struct(Observed, observed).status if observed is not None else None
+    if status is not None and status.silent:
+        raise Unavailable(f"its node {status.node_name or status.node} is silent: {status.reason}")
+    return given
+
+
+def _last_heard(wall: float) -> str:
+    return f"it was last heard at {datetime.fromtimestamp(wall, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _where(query: LogQuery, now: float) -> dict[str, Any]:
+    """The query in the words of the link's method `logs`. Raises InvalidInput."""
+    params: dict[str, Any] = {"follow": query.follow}
+    if query.tail is not None:
+        params["tail"] = query.tail
+    if not query.since:
+        return params
+    if found := _POSITION.fullmatch(query.since):
+        return {**params, "position": found[1]}
+    if _MOMENT.fullmatch(query.since):
+        return {**params, "since": float(query.since)}
+    if found := _AGO.fullmatch(query.since):
+        return {**params, "since": now - float(found[1]) * _UNITS[found[2]]}
+    raise InvalidInput("since", f"must be like 10m, wall-clock seconds or a position, but is {shown(query.since)}")

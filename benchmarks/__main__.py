@@ -17,11 +17,17 @@ from types import ModuleType
 
 import msgspec
 
-from benchmarks import burst, deploy, machine, memory, reports
+from benchmarks import burst, deploy, logs, machine, memory, reports
 from benchmarks.result import Result, table
 
 #: Modules with `measure(folder, size)`, which gives a Result, and the sizes `FULL` and `QUICK`.
-BENCHMARKS: dict[str, ModuleType] = {"deploy": deploy, "burst": burst, "memory": memory, "reports": reports}
+BENCHMARKS: dict[str, ModuleType] = {
+    "deploy": deploy,
+    "burst": burst,
+    "memory": memory,
+    "reports": reports,
+    "logs": logs,
+}
 _RESULTS = Path(__file__).with_name("results")
 
 

@@ -45,7 +45,7 @@ class LogParams(msgspec.Struct, frozen=True):
 
 
 class LogLine(msgspec.Struct):
-    """A line as JSON. position: with a `p` before it, so that it is taken for neither a time nor a length of time."""
+    """A line as JSON. position: begins with `p`, so that it is taken for neither a time nor a length of time."""
 
     time: float
     stream: str
@@ -56,13 +56,19 @@ class LogLine(msgspec.Struct):
 _encoder = msgspec.json.Encoder()
 
 
-def encoded(lines: Sequence[Line], form: Literal["json", "text"]) -> bytes:
-    """Lines as they are answered; what is not UTF-8 is replaced."""
+def encoded(lines: Sequence[Line], attempt: str, form: Literal["json", "text"]) -> bytes:
+    """Lines of an attempt as they are answered; what is not UTF-8 is replaced."""
     if form == "text":
         return b"".join(line.text + b"\n" for line in lines).decode(errors="replace").encode()
+    mark = _mark(attempt)
     return _encoder.encode_lines(
-        [LogLine(line.time, line.stream, line.text.decode(errors="replace"), f"p{line.position}") for line in lines]
+        [LogLine(line.time, line.stream, line.text.decode(errors="replace"), mark + line.position) for line in lines]
     )
+
+
+def _mark(attempt: str) -> str:
+    """What stands before positions in the output of this attempt: in another's they mean nothing."""
+    return f"p{attempt[:8]}-"
 
 
 class Logs:
@@ -110,13 +116,16 @@ class Logs:
     def _begin(self, call: Call, params: LogParams, runtime: Runtime | None, term: int) -> None:
         """In the loop of the second connection."""
         source = runtime.logs if runtime is not None else self._ended.logs
-        wish = Wish(params.position, params.since, params.tail, params.follow)
+        position = params.position
+        if not position.startswith(_mark(params.attempt)):
+            position = ""  # of an attempt before this one: all of this one is new
+        wish = Wish(position.rpartition("-")[2], params.since, params.tail, params.follow)
         reading = Reading(lambda: self._is_over(params.attempt))
         feed = _Feed(self._bulk, call, reading, self._to_bulk)
         problem = self._bulk.begin(call, term, feed.more, feed.stop)
         self._to_loop(lambda: self._reply(Reply(call.id, error=problem, again=bool(problem))))
         if not problem:
-            pieces = (encoded(lines, params.form) for lines in source(params.attempt, wish, reading))
+            pieces = (encoded(lines, params.attempt, params.form) for lines in source(params.attempt, wish, reading))
             thread = threading.Thread(target=feed.run, args=(pieces,), name="logs", daemon=True)
             thread.start()
 

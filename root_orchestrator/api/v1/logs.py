@@ -29,7 +29,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 #: `1795370000.5`: wall-clock seconds, of this century.
 _MOMENT = re.compile(r"\d{10}(?:\.\d{1,9})?")
 #: As in the field `position` of a line.
-_POSITION = re.compile(r"p(\d{1,20}(?:\.\d{1,10})?)")
+_POSITION = re.compile(r"p[0-9a-z]{1,24}-\d{1,20}(?:\.\d{1,10})?")
 
 
 class LogLine(msgspec.Struct):
@@ -119,8 +119,8 @@ def _where(query: LogQuery, now: float) -> dict[str, Any]:
         params["tail"] = query.tail
     if not query.since:
         return params
-    if found := _POSITION.fullmatch(query.since):
-        return {**params, "position": found[1]}
+    if _POSITION.fullmatch(query.since):
+        return {**params, "position": query.since}
     if _MOMENT.fullmatch(query.since):
         return {**params, "since": float(query.since)}
     if found := _AGO.fullmatch(query.since):

@@ -53,11 +53,11 @@ def test_from_installing_to_the_last_trace(machine: Booted, free_port: Callable[
 
     # A node. Nothing happens the second time.
     token = eventually(lambda: client.node_token(cluster.id, ttl=600), "a token").token
-    joining = ("node", "install", f"127.0.0.1:{node_port}", "--name", "n1", "--runtimes", "process")
-    machine.mangrove(*joining, MANGROVE_TOKEN=token)
+    node = ("node", "install", f"127.0.0.1:{node_port}", "--name", "n1", "--runtimes", "process")
+    machine.mangrove(*node, MANGROVE_TOKEN=token)
     eventually(lambda: [node for node in client.nodes() if node.state == "live"], "the node")
     first = machine.shown("mangrove-node", "MainPID")
-    again = machine.mangrove(*joining)
+    again = machine.mangrove(*node)
     assert [line for line in again.splitlines() if not line.startswith("already so")] == [
         "mangrove-node runs as root. Its log: journalctl -u mangrove-node"
     ]

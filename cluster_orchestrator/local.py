@@ -27,7 +27,7 @@ from mangrove.roles.web import Message
 from mangrove.store.interface import Store
 
 #: What only whoever works on the cluster's machine may do.
-OPERATOR = Access("operator", "who has the operator's token of this cluster")
+OPERATOR = Access("operator", "who has the operator's token of this cluster", "operator")
 
 
 class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -41,6 +41,7 @@ from root_orchestrator.api.app import create_app
 from root_orchestrator.auth.passwords import Passwords
 from root_orchestrator.auth.rules import APPLICATION_PROVIDER
 from root_orchestrator.auth.users import ROOT_ORGANIZATION, ensure_admin
+from tests.described import check_answer
 
 #: One round, since tests sign in often and have nothing to hide.
 CHEAP = Passwords("pbkdf2:sha256:1")
@@ -131,10 +132,14 @@ class RootApi:
     # Requests
 
     def request(self, method: str, path: str, **more: Any) -> Answer:
-        """A request without a token, but for what `headers` say. json: what to send as such, in its own order."""
+        """A request without a token, but for what `headers` say. json: what to send as such, in its own order.
+
+        Every answer is held to the description of the API.
+        """
         if "json" in more:
             more = {"data": msgspec.json.encode(more.pop("json")), "content_type": "application/json", **more}
         response = self.app.test_client().open(path, method=method, **more)
+        check_answer(self.app, method, path, response)
         return Answer(response.status_code, response.headers, response.text, response.get_json(silent=True))
 
     def call(self, method: str, path: str, *, user: str = "Admin", **more: Any) -> Answer:

@@ -18,7 +18,7 @@ from mangrove.roles.routes import Access, Route
 
 #: Metrics name clusters, nodes and services, and say what is broken: they are not for everybody. A token of their own,
 #: since Prometheus keeps one for long, and it should open nothing else.
-METRICS = Access("metrics", "who has the metrics token of this program")
+METRICS = Access("metrics", "who has the metrics token of this program", "metrics")
 
 #: In the data folder, where nothing else is said.
 TOKEN_FILE = "metrics.token"  # noqa: S105 - a name of a file

@@ -35,16 +35,25 @@ _BODY, _QUERY = "body", "query"
 _ROUTES = "mangrove.routes"
 
 
+#: Kinds of tokens, each sent as `Authorization: Bearer …`, and where they come from.
+TOKENS = {
+    "access": "An access token, from `POST /api/auth/login`; valid for ten minutes.",
+    "refresh": "A refresh token, from `POST /api/auth/login`; valid for thirty days.",
+    "operator": "The operator's token, in the data folder of the cluster.",
+    "metrics": "The token for metrics, in the data folder of the program.",
+}
+
+
 @dataclass(frozen=True)
 class Access:
     """Who may call a route; a program's own rules derive from it. words: for people.
 
-    token: which kind of token it takes, empty when none is needed.
+    token: which kind of token it takes, a key of TOKENS; empty when none is needed.
     """
 
     name: str
     words: str
-    token: Literal["", "access", "refresh"] = "access"  # noqa: S105 - a kind of token
+    token: str = "access"  # noqa: S105 - a kind of token
 
 
 #: For what must be open by its nature: being asked who one is, or whether one is alive.
@@ -121,6 +130,20 @@ class Route:
         """Struct of the query, None when none is read."""
         found: type[msgspec.Struct] | None = self._hints.get(_QUERY)
         return found
+
+    @property
+    def failures(self) -> tuple[int, ...]:
+        """Statuses of a failure that the description names; beside them only 405 and 500 may come."""
+        found = {503, *self.errors}
+        if self.access.token:
+            found |= {401, 403}
+        if self.arguments:
+            found.add(404)
+        if self.body is not None:
+            found |= {400, 413, 415, 422}
+        if self.query is not None:
+            found.add(422)
+        return tuple(sorted(found))
 
     @property
     def answer(self) -> Any:

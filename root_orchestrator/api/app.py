@@ -14,6 +14,7 @@ from mangrove.roles.routes import Route, register
 from mangrove.roles.streams import Streams
 from mangrove.roles.web import install_error_handlers
 from mangrove.store.interface import Store
+from root_orchestrator.api import browse
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.cors import install_cors
 from root_orchestrator.api.desired import Desired
@@ -74,6 +75,7 @@ def create_app(
         *children.routes(store, live, on_revoked),
         *logs.routes(store, catalog, live, streams or Streams(clock), clock),
     ]
+    routes += browse.routes(lambda: routes)
     register(app, routes, guard(signer, users))
     return app
 

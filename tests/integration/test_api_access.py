@@ -69,6 +69,7 @@ ARGUMENTS = {
     "node": OWNERLESS,
     "token": OWNERLESS,
     "number": OWNERLESS,
+    "file": OWNERLESS,
 }
 
 #: Routes that name what they are about in the body.
@@ -183,6 +184,7 @@ class World:
         values = {
             **thing,
             "number": "0",
+            "file": "start.js",
             "user": {"of a colleague": "colleague", "of a stranger": "stranger"}.get(relation, "asker"),
             "user_id": self.asker.user.id,
             "organization": (other or self.organization(self.elsewhere)).id,

@@ -12,14 +12,15 @@ from mangrove.roles.routes import Route
 from mangrove.roles.web import Message
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import Desired
-from root_orchestrator.api.oakestra.documents import Json, application_document
+from root_orchestrator.api.oakestra.answers import ApplicationDocument
+from root_orchestrator.api.oakestra.documents import application_document
 from root_orchestrator.api.oakestra.sla import read_sla
 from root_orchestrator.api.oakestra.sla_form import EXAMPLE, Agreement, Argument, Name
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import CHANGE_APPLICATIONS, READ_APPLICATIONS
 
 
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ApplicationChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a change of an application sends; what is missing or null stays. Clients send back the whole document.
 
     microservices counts for nothing here: services have endpoints of their own.
@@ -37,23 +38,27 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def routes(catalog: Catalog, desired: Desired) -> list[Route]:
     """Create, list, show, change and delete."""
 
-    def own() -> list[Json]:
+    def own() -> list[ApplicationDocument]:
         return [
             application_document(application) for application in catalog.applications_of(caller().name, caller().realm)
         ]
 
-    def create(body: Annotated[object, Agreement]) -> list[Json]:
+    def create(body: Annotated[object, Agreement]) -> list[ApplicationDocument]:
         desired.create_applications(caller(), read_sla(body))
         return own()
 
-    def show(application: str) -> Json:
+    def show(application: str) -> ApplicationDocument:
         return application_document(catalog.application(caller(), application).value)
 
-    def change(application: str, body: Change) -> Message:
+    def change(application: str, body: ApplicationChange) -> Message:
         present = application_document(catalog.application(caller(), application).value)
-        for field, value in (("_id", body.id), ("applicationID", body.applicationID), ("userId", body.userId)):
-            if value is not None and value != present[field]:
-                raise InvalidInput(field, f"is {shown(value)}, but it stays {shown(present[field])}; leave it out")
+        for field, sent, stays in (
+            ("_id", body.id, present["_id"]),
+            ("applicationID", body.applicationID, present["applicationID"]),
+            ("userId", body.userId, present["userId"]),
+        ):
+            if sent is not None and sent != stays:
+                raise InvalidInput(field, f"is {shown(sent)}, but it stays {shown(stays)}; leave it out")
         desired.change_application(
             caller(),
             application,
@@ -67,10 +72,10 @@ def routes(catalog: Catalog, desired: Desired) -> list[Route]:
         desired.delete_application(caller(), application)
         return {"message": "Application Deleted"}
 
-    def reached() -> list[Json]:
+    def reached() -> list[ApplicationDocument]:
         return [application_document(application) for application in catalog.applications(caller())]
 
-    def of_user(user_id: str) -> list[Json]:
+    def of_user(user_id: str) -> list[ApplicationDocument]:
         if user_id != caller().id:
             raise Forbidden(
                 "You have not enough permissions! Ask with your own user id, from GET /api/user/<your name>"

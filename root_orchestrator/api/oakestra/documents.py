@@ -8,27 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import cast
 from urllib.parse import urlsplit
 
 from mangrove.model.attempt import Usage
 from mangrove.model.documents import Application, User
 from mangrove.model.position import Position
 from root_orchestrator.api.oakestra import dialect
+from root_orchestrator.api.oakestra.answers import (
+    ApplicationDocument,
+    ClusterDocument,
+    InstanceDocument,
+    ObjectId,
+    ServiceDocument,
+    UserDocument,
+)
 from root_orchestrator.api.views import ClusterView, InstanceView, ServiceView
-
-Json = dict[str, Any]
 
 #: Port of a cluster's HTTP server, where its address does not say another one.
 _CLUSTER_PORT = 10100
 
 
-def object_id(id: str) -> Json:
+def object_id(id: str) -> ObjectId:
     """An id as MongoDB's JSON writes it; the dashboard reads it so."""
     return {"$oid": id}
 
 
-def user_document(user: User, roles: Sequence[str]) -> Json:
+def user_document(user: User, roles: Sequence[str]) -> UserDocument:
     """A user, without the password."""
     return {
         "_id": object_id(user.id),
@@ -39,7 +45,7 @@ def user_document(user: User, roles: Sequence[str]) -> Json:
     }
 
 
-def application_document(application: Application) -> Json:
+def application_document(application: Application) -> ApplicationDocument:
     """An application. userId is its owner's name, as with Oakestra."""
     return {
         "_id": object_id(application.id),
@@ -52,7 +58,7 @@ def application_document(application: Application) -> Json:
     }
 
 
-def service_document(view: ServiceView, clusters: Mapping[str, bool]) -> Json:
+def service_document(view: ServiceView, clusters: Mapping[str, bool]) -> ServiceDocument:
     """A service with its instances. clusters: name → whether it is active."""
     service, specification, application = view.service, view.specification, view.application
     unplaced = dialect.unplaced_word(specification.constraints, clusters)
@@ -62,7 +68,7 @@ def service_document(view: ServiceView, clusters: Mapping[str, bool]) -> Json:
     addresses = service.declared.get("addresses") or {}
     application_name = application.name if application else ""
     application_namespace = application.namespace if application else ""
-    return {
+    document = {
         **service.declared,
         "_id": object_id(service.id),
         "microserviceID": service.id,
@@ -86,9 +92,10 @@ def service_document(view: ServiceView, clusters: Mapping[str, bool]) -> Json:
         "status": word,
         "status_detail": detail,
     }
+    return cast(ServiceDocument, document)
 
 
-def _instance_document(view: InstanceView, port: int | None, unplaced: str) -> Json:
+def _instance_document(view: InstanceView, port: int | None, unplaced: str) -> InstanceDocument:
     status, cluster = view.status, view.cluster
     latest = view.usage[-1] if view.usage else None
     silent_for = cluster.age if cluster is not None and cluster.child.state == "silent" else None
@@ -112,7 +119,7 @@ def _instance_document(view: InstanceView, port: int | None, unplaced: str) -> J
     }
 
 
-def cluster_document(view: ClusterView, now: float) -> Json:
+def cluster_document(view: ClusterView, now: float) -> ClusterDocument:
     """A cluster. now: wall-clock seconds."""
     child = view.child
     capacity, total = child.capacity, child.capacity.allocatable

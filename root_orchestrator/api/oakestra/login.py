@@ -11,7 +11,7 @@ from mangrove.base.errors import Forbidden, NotFound
 from mangrove.model.documents import Organization, User
 from mangrove.model.validation import shown
 from mangrove.roles.routes import OPEN, Route
-from root_orchestrator.api.oakestra.documents import Json
+from root_orchestrator.api.oakestra.answers import Token, Tokens
 from root_orchestrator.auth.credentials import Credentials
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import REFRESH
@@ -39,7 +39,7 @@ def routes(users: Users, credentials: Credentials, signer: TokenSigner, *, allow
             raise Forbidden(f"organization_name: you are no member of organization {shown(name)}")
         return organization, roles or ()
 
-    def login(body: Login) -> Json:
+    def login(body: Login) -> Tokens:
         user = credentials.user(body.username, body.password, request.remote_addr or "")
         if is_default_login(body.username, body.password) and not allow_default_admin:
             raise Forbidden("the default password is not accepted here; start the root with --allow-default-admin")
@@ -57,7 +57,7 @@ def routes(users: Users, credentials: Credentials, signer: TokenSigner, *, allow
 
         return {"token": token("access"), "refresh_token": token("refresh")}
 
-    def refresh() -> Json:
+    def refresh() -> Token:
         me = caller()
         return {
             "token": signer.issue(

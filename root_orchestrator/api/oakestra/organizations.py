@@ -12,7 +12,8 @@ from mangrove.model.documents import Member, Organization
 from mangrove.model.validation import shown
 from mangrove.roles.routes import Route
 from mangrove.roles.web import Message
-from root_orchestrator.api.oakestra.documents import Json, object_id
+from root_orchestrator.api.oakestra.answers import ObjectId, OrganizationDocument
+from root_orchestrator.api.oakestra.documents import object_id
 from root_orchestrator.auth.accounts import Accounts
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import ADMINISTER, MANAGE_ACCOUNTS, Scope
@@ -29,7 +30,7 @@ class RoleEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roles: list[str] = []
 
 
-class Creation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewOrganization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A new organization. Some clients send an empty id, which counts for nothing."""
 
     name: Name
@@ -37,7 +38,7 @@ class Creation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Any = msgspec.field(default=None, name="_id")
 
 
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OrganizationChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A changed organization; what is missing or null stays. Clients send back the whole document."""
 
     name: Name | None = None
@@ -48,16 +49,16 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def routes(users: Users, accounts: Accounts) -> list[Route]:
     """List, create, change and remove."""
 
-    def reached() -> list[Json]:
+    def reached() -> list[OrganizationDocument]:
         me = caller()
         found = users.organizations()
         return [organization_document(each) for each in found if me.scope == Scope.ALL or each.id == me.organization]
 
-    def create(body: Creation) -> Json:
+    def create(body: NewOrganization) -> ObjectId:
         # What is answered becomes the `_id` of what the dashboard then shows.
         return object_id(accounts.create_organization(body.name, _members(body.member)).id)
 
-    def change(organization: str, body: Change) -> Message:
+    def change(organization: str, body: OrganizationChange) -> Message:
         if body.id not in (None, object_id(organization)):
             raise InvalidInput("_id", f"is {shown(body.id)}, but an organization keeps its id; leave it out")
         members = None if body.member is None else _members(body.member)
@@ -85,7 +86,7 @@ def routes(users: Users, accounts: Accounts) -> list[Route]:
     ]
 
 
-def organization_document(organization: Organization) -> Json:
+def organization_document(organization: Organization) -> OrganizationDocument:
     """An organization with its members."""
     return {
         "_id": object_id(organization.id),

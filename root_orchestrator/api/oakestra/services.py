@@ -14,7 +14,8 @@ from mangrove.roles.routes import Route
 from mangrove.roles.web import Message
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import ALL_INSTANCES, Desired
-from root_orchestrator.api.oakestra.documents import Json, service_document
+from root_orchestrator.api.oakestra.answers import Deployed, ServiceDocument, ServicesAdded
+from root_orchestrator.api.oakestra.documents import service_document
 from root_orchestrator.api.oakestra.sla import read_sla
 from root_orchestrator.api.oakestra.sla_form import EXAMPLE, Agreement
 from root_orchestrator.api.views import Views
@@ -25,12 +26,12 @@ from root_orchestrator.auth.rules import CHANGE_APPLICATIONS, READ_APPLICATIONS
 def routes(catalog: Catalog, desired: Desired, views: Views) -> list[Route]:
     """Create, list, show, delete; deploy and undeploy instances."""
 
-    def listed(services: Sequence[Service]) -> list[Json]:
+    def listed(services: Sequence[Service]) -> list[ServiceDocument]:
         clusters = views.active_clusters()
         documents = [service_document(view, clusters) for view in views.services(services)]
         return sorted(documents, key=lambda each: (each["job_name"], each["microserviceID"]))
 
-    def create(body: Annotated[object, Agreement]) -> Json:
+    def create(body: Annotated[object, Agreement]) -> ServicesAdded:
         applications = read_sla(body)
         if len(applications) != 1:
             raise InvalidInput("applications", f"holds {len(applications)} applications; name the one to add to")
@@ -41,7 +42,7 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> list[Route]:
             "failed_services": [],
         }
 
-    def show(service: str) -> Json:
+    def show(service: str) -> ServiceDocument:
         return listed([catalog.service(caller(), service).value])[0]
 
     def update(service: str) -> Message:
@@ -52,14 +53,14 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> list[Route]:
         desired.delete_service(caller(), service)
         return {"message": "Job deleted"}
 
-    def reached() -> list[Json]:
+    def reached() -> list[ServiceDocument]:
         return listed(catalog.services(caller()))
 
-    def of_application(application: str) -> list[Json]:
+    def of_application(application: str) -> list[ServiceDocument]:
         catalog.application(caller(), application)
         return listed([found.value for found in catalog.services_of(application)])
 
-    def deploy(service: str) -> Json:
+    def deploy(service: str) -> Deployed:
         # Clients send nothing, or the whole service; it says nothing that counts.
         return {"message": "ok", "instance_number": desired.add_instance(caller(), service)}
 

@@ -13,7 +13,8 @@ from mangrove.model.documents import Organization, User
 from mangrove.model.validation import shown
 from mangrove.roles.routes import OPEN, Route
 from mangrove.roles.web import Message
-from root_orchestrator.api.oakestra.documents import Json, user_document
+from root_orchestrator.api.oakestra.answers import Roles, UserDocument
+from root_orchestrator.api.oakestra.documents import user_document
 from root_orchestrator.auth.accounts import Accounts, no_organization, no_user
 from root_orchestrator.auth.credentials import Credentials
 from root_orchestrator.auth.guard import caller
@@ -38,7 +39,7 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Any = msgspec.field(default=None, name="_id")
 
 
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What Admin changes of a user; what is missing or null stays. Clients send back the whole document."""
 
     email: Email | None = None
@@ -59,27 +60,27 @@ class PasswordChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def routes(users: Users, credentials: Credentials, accounts: Accounts) -> list[Route]:
     """Register, list, show, change and remove users; change one's own password."""
 
-    def register(body: Registration) -> Json:
+    def register(body: Registration) -> UserDocument:
         roles = known_roles(body.roles, "roles")
         hashed = credentials.hashed(body.password, "password")
         return user_document(accounts.register(caller(), body.name, body.email, hashed, roles), roles)
 
-    def everybody() -> list[Json]:
+    def everybody() -> list[UserDocument]:
         home, everyone = existing(caller().organization), caller().scope == Scope.ALL
         held = ((user, home.roles_of(user.id)) for user in users.everybody())
         return [user_document(user, roles or ()) for user, roles in held if everyone or roles is not None]
 
-    def members(organization: str) -> list[Json]:
+    def members(organization: str) -> list[UserDocument]:
         home = existing(organization)
         if caller().scope < Scope.ALL and organization != caller().organization:
             raise no_organization(organization)
         roles = ((user, home.roles_of(user.id)) for user in users.everybody())
         return [user_document(user, held) for user, held in roles if held is not None]
 
-    def show(user: str) -> Json:
+    def show(user: str) -> UserDocument:
         return user_document(*known(user))
 
-    def permission(user: str) -> Json:
+    def permission(user: str) -> Roles:
         return {"roles": list(known(user)[1])}
 
     def change_password(user: str, body: PasswordChange) -> Message:
@@ -94,7 +95,7 @@ def routes(users: Users, credentials: Credentials, accounts: Accounts) -> list[R
         accounts.change_password(proven, credentials.hashed(body.new, "newPassword"))
         return {"message": "Password is changed; sign in anew everywhere"}
 
-    def change(user: str, body: Change) -> Json:
+    def change(user: str, body: UserChange) -> UserDocument:
         present, _ = known(user)
         if body.name not in (None, user):
             raise InvalidInput("name", f"is {shown(body.name)}, but a user keeps their name; leave it out")

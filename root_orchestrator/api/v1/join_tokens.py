@@ -58,5 +58,12 @@ def routes(store: Store, clock: Clock, fleet: Fleet) -> list[Route]:
             "POST", "/api/v1/cluster-tokens", make_for_cluster, CHANGE_INFRASTRUCTURE, "Make a join token for clusters"
         ),
         Route("DELETE", "/api/v1/cluster-tokens/<token>", revoke, CHANGE_INFRASTRUCTURE, "Revoke a join token"),
-        Route("POST", of_node, make_for_node, CHANGE_INFRASTRUCTURE, "Make a join token for the nodes of a cluster"),
+        Route(
+            "POST",
+            of_node,
+            make_for_node,
+            CHANGE_INFRASTRUCTURE,
+            "Make a join token for the nodes of a cluster",
+            (409,),
+        ),
     ]

@@ -8,6 +8,7 @@ import msgspec
 
 from mangrove.model.attempt import Status
 from mangrove.model.child import Capacity
+from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 
 # Names of collections.
@@ -74,13 +75,37 @@ class Slot(msgspec.Struct, frozen=True):
 
 
 class Given(msgspec.Struct, frozen=True):
-    """A slot given to a child: the attempt's id, the child, the slot's epoch then, and what it may use there."""
+    """A slot given to a child: the attempt's id, the child, the slot's epoch then, and what it may use there.
+
+    since: wall-clock seconds at which it was given.
+    """
 
     attempt: str
     child: str
     epoch: int
     specification: str
     resources: Resources
+    since: float = 0.0
+
+
+class Past(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An attempt that its slot has done with.
+
+    phase, node, node_name, restarts, exit_code: as its child told last. reason: why it was done with; empty when it
+    completed. started, ended: wall-clock seconds at which it was given to the child, and taken away again.
+    """
+
+    attempt: str
+    child: str
+    specification: str
+    phase: Phase
+    reason: str = ""
+    node: str = ""
+    node_name: str = ""
+    restarts: int = 0
+    exit_code: int | None = None
+    started: float = 0.0
+    ended: float = 0.0
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -97,7 +122,9 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     hold their reservation. reason: why there is no current one, or what is wrong with it. failures: in a row.
     not_before: wall-clock seconds before which the slot is not given away again. waiting_since: when it began to fit
     nowhere (wall clock). refused: by child id; it is asked again only when what it can allocate has changed. final: the
-    last word when the slot needs no attempt any more.
+    last word when the slot needs no attempt any more. renewing: whether an attempt was withdrawn for one of a newer
+    specification, and none of that has run yet. history: attempts before the current one, the oldest first; the newest
+    of them says what specification `failures` and `refused` are about.
     """
 
     slot: str
@@ -110,6 +137,8 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     waiting_since: float = 0.0
     refused: dict[str, Refusal] = {}
     final: Status | None = None
+    renewing: bool = False
+    history: tuple[Past, ...] = ()
 
 
 class Observed(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Refusal
 from mangrove.model.specification import Specification
 from mangrove.placement.filters import ATTRIBUTES, FILTERS, LIMITS, PLACES
+from mangrove.placement.filters.fit import Fit
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import Request
 from mangrove.placement.scorers import scorer_named
@@ -65,6 +66,33 @@ def place(
     if row is None:
         return NoFit(judge(fleet, specification, avoid=avoid, refused=refused).reason or f"no other {fleet.noun}")
     return Chosen(fleet.at(row).id)
+
+
+def fits_instead(fleet: Fleet, specification: Specification, attempt: str) -> bool:
+    """Whether an instance may fit where `attempt` is, once that has gone.
+
+    On which of a child's nodes room would come is not known here: on its largest, is assumed. So the answer may be too
+    hopeful, never too gloomy.
+    """
+    child, resources, kinds = fleet.reservation(attempt)
+    row = fleet.rows.get(child)
+    if row is None or not row.live or row.cordoned:
+        return False
+    request, table, here = fleet.request(specification), fleet.table, np.array([row.number], np.intp)
+    needs, largest = specification.resources, row.capacity.largest
+    if not needs.fits_in(row.free + resources) or (
+        largest and not any(needs.fits_in(room + resources) for room in largest)
+    ):
+        return False
+    table.tallies.add(kinds, row.number, -1)
+    try:
+        return all(
+            condition.check(request, fleet, here)[0]
+            for condition in FILTERS
+            if not isinstance(condition, Fit) and condition.applies(request, fleet)
+        )
+    finally:
+        table.tallies.add(kinds, row.number, 1)
 
 
 def place_many(

@@ -189,6 +189,10 @@ class Fleet:
             if not self._strayed[child]:
                 del self._strayed[child]
 
+    def reservation(self, attempt: str) -> tuple[str, Resources, Kinds]:
+        """Child, amounts and kinds of what is promised to an attempt; of none when nothing is."""
+        return self._reservations.get(attempt, ("", NOTHING, ()))
+
     @property
     def reservations(self) -> dict[str, tuple[str, Resources]]:
         """Attempt → (child, what is promised to it)."""

@@ -47,7 +47,12 @@ def unused_specifications(view: View, now: float) -> list[Operation]:
     """Specifications that no service, slot or placement names."""
     used = {str(stored.document["specification"]) for stored in (*view[SERVICES], *view[SLOTS])}
     for stored in view[PLACEMENTS]:
-        given = [stored.document.get("current"), *stored.document.get("leaving", ())]
+        # With the newest past attempt: what it ran may be placed again while a rollout stands still.
+        given = [
+            stored.document.get("current"),
+            *stored.document.get("leaving", ()),
+            *stored.document.get("history", ())[-1:],
+        ]
         used |= {str(one["specification"]) for one in given if one is not None}
     return [Delete(SPECIFICATIONS, one.id, expect=one.revision) for one in view[SPECIFICATIONS] if one.id not in used]
 

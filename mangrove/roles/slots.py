@@ -24,6 +24,7 @@ from mangrove.reconcile.parent import decide
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
+from mangrove.roles.rollouts import Rollouts
 from mangrove.roles.view import FleetView
 from mangrove.store.interface import Delete, Put, Store
 
@@ -57,6 +58,7 @@ class Slots:
         self._moves: Moves = {}
         self._fleet_seen = -1
         self._could_refuse = False
+        self._rollouts = Rollouts(self.wanted, self.placements, journal, catalogue)
 
     def load(self, store: Store) -> None:
         """Begin with what the store has."""
@@ -64,6 +66,7 @@ class Slots:
             self.wanted[stored.id] = msgspec.convert(stored.document, Slot)
         for stored in store.load(documents.PLACEMENTS):
             self._place(stored.id, msgspec.convert(stored.document, Placement))
+        self._rollouts.load()
         self._dirty |= self.wanted.keys() | self.placements.keys()
         self._told |= self._dirty
 
@@ -71,10 +74,12 @@ class Slots:
 
     def change(self, id: str, slot: Slot | None) -> None:
         """A slot is new, stopped or gone."""
-        if slot is None:
-            self.wanted.pop(id, None)
-        else:
+        before = self.wanted.pop(id, None)
+        if slot is not None:
             self.wanted[id] = slot
+            self._rollouts.changed(id, slot)
+        elif before is not None:
+            self._rollouts.gone(id, before)
         self._dirty.add(id)
 
     def replace_all(self, slots: dict[str, Slot]) -> None:
@@ -120,6 +125,9 @@ class Slots:
         if self._fleet.changed != self._fleet_seen or (may_refuse and not self._could_refuse):
             self._dirty |= self._homeless
         self._fleet_seen, self._could_refuse = self._fleet.changed, may_refuse
+        if self._dirty:
+            self._dirty |= self._rollouts.concerned(self._dirty)
+        self._rollouts.begin_round()
         view.begin_round(self._to_place())
         # Instances of one service one after the other: they are placed in one pass.
         for id in sorted(self._dirty, key=lambda id: (self.wanted[id].specification if id in self.wanted else "", id)):
@@ -127,6 +135,8 @@ class Slots:
             with about(slot.request if slot is not None else ""):
                 self._decide(id, view, may_refuse)
             self._dirty.discard(id)  # only now, so that what fails for want of the store is done later
+        for id, wake in self._rollouts.end_round(view, self._clock.wall()).items():
+            self._wake_at(id, wake)
 
     def _to_place(self) -> Counter[str]:
         """How many instances of each specification will probably be given away in this round."""
@@ -141,13 +151,13 @@ class Slots:
         if slot is None and before is None:
             return
         wall = self._clock.wall()
-        decision = decide(slot, before or Placement(id), view, wall, self._new_id, may_refuse=may_refuse)
-        for text in decision.told:
-            self._journal.tell("slot", id, f"{self._name(slot)} {text}")
-        if decision.wake is not None and self._waking.get(id) != decision.wake:
-            # Waited for on a clock that does not jump; the wall's may, and `decide` then says anew how long it is.
-            self._waking[id] = decision.wake
-            heapq.heappush(self._wakes, (self._clock.now() + max(0.0, decision.wake - wall), id))
+        placement = before or Placement(id)
+        now = self._rollouts.now(slot, placement, view, wall) if slot is not None else None
+        decision = decide(now, placement, view, wall, self._new_id, may_refuse=may_refuse)
+        for told in decision.told:
+            self._journal.tell(told.kind, id, f"{self._name(slot)} {told.text}")
+        if decision.wake is not None:
+            self._wake_at(id, decision.wake)
         if decision.placement is None:
             self._drop(id, slot)
             return
@@ -157,13 +167,23 @@ class Slots:
                 log.info("%s is attempt %s of %s", id, given.attempt, view.name(given.child))
             self._place(id, decision.placement)
             self._ledger.write(Put(documents.PLACEMENTS, id, msgspec.to_builtins(decision.placement)))
+        if slot is not None:
+            self._rollouts.decided(slot, placement, decision.placement)
         current = decision.placement.current
         if current is not None:
             status = view.status(current)
             homeless = view.silent_for(current.child) is not None or (status is not None and status.silent)
+            homeless |= now is not None and now.desired == "run" and current.specification != now.specification
         else:
             homeless = decision.placement.final is None
         (self._homeless.add if homeless else self._homeless.discard)(id)
+
+    def _wake_at(self, id: str, wall: float) -> None:
+        """Decide about a slot again at `wall` (wall-clock seconds) at the latest."""
+        if self._waking.get(id) != wall:
+            # Waited for on a clock that does not jump; the wall's may, and it is then said anew how long it is.
+            self._waking[id] = wall
+            heapq.heappush(self._wakes, (self._clock.now() + max(0.0, wall - self._clock.wall()), id))
 
     def _wake(self) -> None:
         now = self._clock.now()
@@ -221,6 +241,7 @@ class Slots:
         self._told.add(id)
         if slot is not None:
             self.wanted.pop(id, None)
+            self._rollouts.gone(id, slot)
             self._ledger.collect(Delete(documents.SLOTS, id))
 
     # -- what follows, once it is durable

@@ -10,7 +10,7 @@ from mangrove.link.parent import ParentLink
 from mangrove.model.attempt import Status
 from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Given, Refusal, Slot
-from mangrove.placement.engine import place, place_many
+from mangrove.placement.engine import fits_instead, place, place_many
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
 from mangrove.roles.catalogue import Catalogue
@@ -45,7 +45,21 @@ class FleetView:
     def silent_for(self, child: str) -> float | None:
         return self._children.silent_for(child)
 
-    def place(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Chosen | NoFit:
+    def heard(self, given: Given) -> float:
+        """Wall-clock seconds at which the newest word about an attempt came; 0 without one."""
+        seen = self._children.observed.get(given.attempt)
+        return seen.heard if seen is not None else 0.0
+
+    def place(
+        self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str], instead_of: Given | None = None
+    ) -> Chosen | NoFit:
+        answer = self._place(slot, refused, avoid)
+        if instead_of is None or isinstance(answer, Chosen):
+            return answer
+        specification = self._catalogue[slot.specification]
+        return Chosen(instead_of.child) if fits_instead(self._fleet, specification, instead_of.attempt) else answer
+
+    def _place(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Chosen | NoFit:
         # A thousand slots of one service that fits nowhere are one question, not a thousand.
         question = (slot.specification, avoid, frozenset(refused.items()))
         known = self._misfits.get(question)

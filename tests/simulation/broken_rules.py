@@ -367,13 +367,13 @@ def a_child_that_reconnects_is_given_its_work_anew(patch: pytest.MonkeyPatch) ->
     told: set[tuple[str, str]] = set()
 
     def anew(
-        slot: Slot, placement: Any, current: Given, view: Any, now: float, words: list[str]
+        slot: Slot, placement: Any, current: Given, view: Any, now: float, words: list[parent_loop.Told]
     ) -> tuple[Any, parent_loop.Decision | None]:
         peer = view._link.peers.get(current.child)
         if peer is not None and peer.session and (current.attempt, peer.session) not in told:
             told.add((current.attempt, peer.session))
             if sum(attempt == current.attempt for attempt, _ in told) > 1:
-                return parent_loop._without_current(placement, view, "it connected again"), None
+                return parent_loop._without_current(placement, view, "it connected again", now), None
         return judge(slot, placement, current, view, now, words)
 
     patch.setattr(parent_loop, "_judge_current", anew)

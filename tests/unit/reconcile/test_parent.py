@@ -13,10 +13,19 @@ from hypothesis import strategies as st
 from mangrove.base.ids import seeded_ids
 from mangrove.model.attempt import Status
 from mangrove.model.choice import Chosen, NoFit
-from mangrove.model.documents import Given, Placement, Refusal, Slot
+from mangrove.model.documents import Given, Past, Placement, Refusal, Slot
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import Resources
-from mangrove.reconcile.parent import ASK_AGAIN, HAND_BACK_AFTER, RETRY_FIRST, RETRY_LAST, Decision, decide
+from mangrove.reconcile.parent import (
+    ASK_AGAIN,
+    HAND_BACK_AFTER,
+    HISTORY,
+    RETRY_FIRST,
+    RETRY_LAST,
+    Decision,
+    Told,
+    decide,
+)
 
 SLOT = Slot("service.0", "service", 0, "digest")
 STOPPED = msgspec.structs.replace(SLOT, desired="stop")
@@ -44,7 +53,9 @@ class Children:
     def silent_for(self, child: str) -> float | None:
         return self.silent.get(child)
 
-    def place(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Chosen | NoFit:
+    def place(
+        self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str], instead_of: Given | None = None
+    ) -> Chosen | NoFit:
         self.asked.append((frozenset(refused), avoid))
         for child in self.fits:
             if child not in refused and child not in avoid and child not in self.silent:
@@ -74,7 +85,7 @@ class Case:
 
     def decide(self, slot: Slot | None = SLOT, *, may_refuse: bool = False) -> Decision:
         decision = decide(slot, self.placement, self.children, self.now, self._new_id, may_refuse=may_refuse)
-        self.told += decision.told
+        self.told += [told.text for told in decision.told]
         if decision.placement is not None:
             self.placement = decision.placement
         return decision
@@ -120,8 +131,8 @@ def test_a_new_slot_is_given_to_who_has_room() -> None:
     decision = case.decide()
     assert case.child == "n1"
     assert case.placement.epoch == 1
-    assert case.placement.current == case.children.given[0]
-    assert decision.told == ("given to node n1",)
+    assert case.placement.current == msgspec.structs.replace(case.children.given[0], since=NOW)
+    assert decision.told == (Told("placed", "is given to node n1"),)
     assert decision.wake is None
 
 
@@ -162,7 +173,7 @@ def test_each_giving_raises_the_epoch_and_has_an_id_of_its_own() -> None:
 
 def test_a_long_reason_is_cut() -> None:
     case = Case()
-    case.children.place = lambda slot, refused, avoid: NoFit("x" * 5000)  # type: ignore[method-assign]  # one answer
+    case.children.place = lambda *asked: NoFit("x" * 5000)  # type: ignore[method-assign]  # one answer
     case.decide()
     assert len(case.placement.reason) == 400
 
@@ -268,7 +279,7 @@ def test_a_child_that_refused_is_not_asked_again_while_nothing_changes_there() -
     assert case.child == "n2"
     assert case.placement.refused == {"n1": Refusal("r1", "no GPU is free")}
     assert case.leaving() == [], "a refusal is final: it holds nothing"
-    assert "node n1 refused: no GPU is free" in case.told
+    assert "was refused by node n1: no GPU is free" in case.told
 
 
 def test_once_it_runs_all_refusals_are_forgotten() -> None:
@@ -303,7 +314,7 @@ def test_a_slot_moves_away_from_a_silent_child_when_another_has_room() -> None:
     case.decide()
     assert case.child == "n2"
     assert case.leaving() == [old], "it may still run there"
-    assert "moved away from node n1 not heard for 12 s" in case.told
+    assert "moves away from node n1 not heard for 12 s" in case.told
 
 
 def test_without_room_elsewhere_it_stays_and_says_so() -> None:
@@ -362,7 +373,7 @@ def test_a_cluster_hands_back_at_once_what_it_never_ran() -> None:
     case = Case(Children(fits=[]))
     decision = case.decide(may_refuse=True)
     assert case.placement.final == Status(SLOT.id, Phase.REFUSED, "no room anywhere", since=NOW)
-    assert decision.told == ("handed back: no room anywhere",)
+    assert decision.told == (Told("handed-back", "is handed back: no room anywhere"),)
 
 
 def test_a_cluster_looks_for_room_of_its_own_before_it_hands_back_what_ran() -> None:
@@ -460,3 +471,104 @@ def test_nothing_is_forgotten_and_nothing_is_wanted_twice(
         assert set(open_attempts) <= held, "what may still run keeps its reservation"
         assert decision.wake is None or decision.wake - case.now <= max(RETRY_LAST, ASK_AGAIN, HAND_BACK_AFTER)
         assert decision.placement.current is not None or decision.placement.final or decision.placement.reason
+
+
+# -- a newer specification
+
+NEWER = msgspec.structs.replace(SLOT, specification="newer")
+
+
+def test_a_newer_specification_replaces_the_attempt_and_counts_failures_anew() -> None:
+    case = running()
+    before = case.attempt
+    case.says(Phase.FAILED, "exit code 1")
+    case.decide()
+    case.placement = msgspec.structs.replace(case.placement, refused={"n1": Refusal("r1", "no")})
+    case.decide(NEWER)
+    assert case.placement.current is not None
+    assert (case.placement.current.specification, case.child) == ("newer", "n1"), "at once, and n1 is asked again"
+    assert (case.placement.failures, case.placement.refused, case.placement.not_before) == (0, {}, 0.0)
+    assert [one.attempt for one in case.placement.history] == [before]
+
+
+def test_it_is_renewing_until_that_runs() -> None:
+    case = running()
+    before = case.attempt
+    case.decide(NEWER)
+    assert case.placement.renewing
+    assert case.leaving() == [before]
+    assert case.told == ["is replaced by a newer version", "is given to node n1"]
+    case.says(Phase.STARTING)
+    assert case.decide(NEWER).placement == case.placement
+    case.says(Phase.RUNNING)
+    case.decide(NEWER)
+    assert not case.placement.renewing
+
+
+def test_what_runs_is_kept_when_the_newer_one_fits_nowhere() -> None:
+    case = running()
+    before = case.attempt
+    case.children.fits = []
+    case.decide(NEWER)
+    assert case.attempt == before
+    assert case.placement.reason == "the newer version fits nowhere: no room anywhere"
+    assert not case.placement.renewing
+    case.children.fits = ["n2"]
+    case.decide(NEWER)
+    assert (case.child, case.leaving()) == ("n2", [before])
+
+
+def test_what_is_not_heard_is_replaced_only_when_something_else_fits() -> None:
+    case = running()
+    before = case.attempt
+    case.children.silent = {"n1": 12.0, "n2": 12.0}
+    case.decide(NEWER)
+    assert case.attempt == before
+    case.children.silent = {"n1": 12.0}
+    case.decide(NEWER)
+    assert case.child == "n2"
+
+
+def test_what_does_not_run_is_replaced_without_a_question() -> None:
+    case = running()
+    case.says(Phase.BACKING_OFF, "exit code 1")
+    case.children.fits = []
+    case.decide(NEWER)
+    assert case.homeless()
+    assert case.placement.renewing
+
+
+# -- history
+
+
+def test_past_attempts_are_remembered_with_how_they_ended() -> None:
+    case = running()
+    first = case.attempt
+    status = Status(first, Phase.FAILED, "exit code 3", restarts=2, exit_code=3, node="n", node_name="pi")
+    case.children.statuses[first] = status
+    case.now += 60
+    case.decide()
+    assert case.placement.history == (
+        Past(first, "n1", "digest", Phase.FAILED, "failed on node n1: exit code 3", "n", "pi", 2, 3, NOW, NOW + 60),
+    )
+
+
+def test_the_oldest_of_many_attempts_are_forgotten() -> None:
+    case = running()
+    attempts = []
+    for _ in range(HISTORY + 3):
+        attempts.append(case.attempt)
+        case.says(Phase.FAILED, "x" * 5000)
+        case.decide()
+        case.now += RETRY_LAST
+        case.decide()
+    assert [one.attempt for one in case.placement.history] == attempts[-HISTORY:]
+    assert len(msgspec.json.encode(case.placement)) < 8000
+
+
+def test_what_completed_is_history_too() -> None:
+    case = running()
+    case.children.statuses[case.attempt] = Status(case.attempt, Phase.COMPLETED, exit_code=0)
+    case.decide()
+    assert [(one.phase, one.exit_code, one.reason) for one in case.placement.history] == [(Phase.COMPLETED, 0, "")]
+    assert case.told == ["has completed on node n1"]

@@ -40,7 +40,9 @@ class OneCluster:
     def silent_for(self, child: str) -> float | None:
         return None
 
-    def place(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Chosen | NoFit:
+    def place(
+        self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str], instead_of: Given | None = None
+    ) -> Chosen | NoFit:
         return place(self.fleet, Specification("web", resources=Resources(memory=200)), refused=refused, avoid=avoid)
 
     def revision(self, child: str) -> str:

@@ -73,11 +73,11 @@ class House:
         transport.open()
         return self.parent
 
-    def child(self, name: str, cpu: int = 4000) -> TestedChild:
+    def child(self, name: str, cpu: int = 4000, form: type[TestedChild] | None = None) -> TestedChild:
         """A child that has joined and is there."""
         identity = Identity(self.new_id(), name)
         self.write(Put(IDENTITIES, identity.id, msgspec.to_builtins(identity)))
-        self.children.append(TestedChild(self, identity, cpu))
+        self.children.append((form or TestedChild)(self, identity, cpu))
         return self.children[-1]
 
     # -- what happens

@@ -52,7 +52,7 @@ def test_a_slot_comes_to_run(house: House, child: TestedChild) -> None:
     assert observed is not None
     assert observed.document["status"]["phase"] == Phase.RUNNING
     assert house.parent.fleet.rows[child.identity.id].reserved == WEB.resources
-    assert "web/0 given to n1" in events(house)
+    assert "web/0 is given to n1" in events(house)
 
 
 def test_what_is_wanted_no_more_leaves_nothing_behind(house: House, child: TestedChild) -> None:

@@ -131,11 +131,11 @@ class RootClient:
     # Clusters and nodes
 
     def clusters(self) -> list[Cluster]:
-        return self._ask("GET", "/api/v1/clusters", form=list[Cluster])
+        return list(self._listed("/api/v1/clusters", Cluster))
 
     def nodes(self) -> list[Node]:
         """Those of all clusters, as their clusters last told."""
-        return self._ask("GET", "/api/v1/nodes", form=list[Node])
+        return list(self._listed("/api/v1/nodes", Node))
 
     def cluster_token(self, *, ttl: float, uses: int = 1) -> JoinToken:
         """A new token for `uses` clusters to join the root within `ttl` seconds."""
@@ -173,6 +173,16 @@ class RootClient:
                 yield first
                 yield from lines
 
+    def _listed(self, path: str, form: type[_Answer]) -> Iterator[_Answer]:
+        """All items of a list, a page at a time."""
+        after = ""
+        while True:
+            page = self._ask("GET", f"{path}?limit=1000&after={_quoted(after)}", form=_Page)
+            yield from (msgspec.convert(item, form, strict=False) for item in page.items)
+            if page.next is None:
+                return
+            after = page.next
+
     def _ask(self, method: str, path: str, body: Any = None, *, form: type[_Answer]) -> _Answer:
         session, key = self._known(), uuid.uuid4().hex
         try:
@@ -203,6 +213,11 @@ class RootClient:
         self._session = session
         self._on_session(session)
         return session
+
+
+class _Page(msgspec.Struct):
+    items: list[Any]
+    next: str | None
 
 
 class _Tokens(msgspec.Struct):

@@ -16,12 +16,14 @@ from mangrove.roles.web import install_error_handlers
 from mangrove.store.interface import Store
 from root_orchestrator.api import browse
 from root_orchestrator.api.catalog import Catalog
+from root_orchestrator.api.changing import Changing
 from root_orchestrator.api.cors import install_cors
 from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.fleet import Fleet, NoFleet
 from root_orchestrator.api.oakestra import applications, clusters, login, organizations, services
 from root_orchestrator.api.oakestra import users as user_routes
-from root_orchestrator.api.v1 import children, join_tokens, logs, reading
+from root_orchestrator.api.v1 import account, children, infrastructure, instances, join_tokens, logs
+from root_orchestrator.api.v1 import services as v1_services
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.accounts import Accounts
 from root_orchestrator.auth.credentials import Credentials
@@ -57,6 +59,7 @@ def create_app(
     catalog, users, signer = Catalog(store), Users(store), TokenSigner(key, clock)
     credentials, accounts = Credentials(users, passwords or Passwords(), clock), Accounts(store, clock)
     desired, views = Desired(store, catalog), Views(store, catalog, live, clock)
+    changing = Changing(store, catalog, views)
 
     install_requests(app, on_answered)
     install_error_handlers(app)
@@ -68,9 +71,12 @@ def create_app(
         *user_routes.routes(users, credentials, accounts),
         *organizations.routes(users, accounts),
         *applications.routes(catalog, desired),
-        *services.routes(catalog, desired, views),
+        *services.routes(catalog, desired, changing, views),
         *clusters.routes(views, clock),
-        *reading.routes(catalog, views),
+        *account.routes(users),
+        *infrastructure.routes(store, views),
+        *v1_services.routes(store, clock, catalog, changing, views),
+        *instances.routes(store, catalog, views),
         *join_tokens.routes(store, clock, live),
         *children.routes(store, live, on_revoked),
         *logs.routes(store, catalog, live, streams or Streams(clock), clock),

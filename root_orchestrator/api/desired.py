@@ -121,7 +121,7 @@ class Desired(Writer):
                     f'microservice_name: application {application} has a service "{new.name}" in namespace '
                     f'"{new.namespace}" already; choose another name or namespace, or delete that one first'
                 )
-        declared = [_renamed(new, parent) for new in declared]
+        declared = [renamed(new, parent) for new in declared]
         services = [self._service(application, parent.owner, parent.organization, new) for new in declared]
         ids = parent.services + tuple(service.id for service in services)
         grown = msgspec.structs.replace(parent, services=ids)
@@ -200,14 +200,14 @@ class Desired(Writer):
             if not slots:
                 raise NotFound(f"service {service} has no instance {number}; GET /api/service/{service} lists them")
         if slots:
-            self._store.apply(_stopped(slots))
+            self._store.apply(stopped(slots))
             log.info("%d instances of %s are no longer wanted, and that is written", len(slots), service)
 
     def _removal(self, services: Sequence[Found[Service]]) -> list[Operation]:
         slots = self._catalog.wanted_slots([service.value.id for service in services])
         operations: list[Operation] = [Delete(SERVICES, s.value.id, s.revision) for s in services]
         for service in services:
-            operations += _stopped(slots[service.value.id])
+            operations += stopped(slots[service.value.id])
         return operations
 
     def _service(self, application: str, owner: str, organization: str, declared: DeclaredService) -> Service:
@@ -232,7 +232,8 @@ class Desired(Writer):
         return operations
 
 
-def _stopped(slots: Iterable[Found[Slot]]) -> list[Operation]:
+def stopped(slots: Iterable[Found[Slot]]) -> list[Operation]:
+    """What to write so that slots are wanted no more."""
     return [
         Put(
             SLOTS,
@@ -244,7 +245,7 @@ def _stopped(slots: Iterable[Found[Slot]]) -> list[Operation]:
     ]
 
 
-def _renamed(declared: DeclaredService, parent: Application) -> DeclaredService:
+def renamed(declared: DeclaredService, parent: Application) -> DeclaredService:
     """The same service under the name that its application really has, whatever the SLA called it."""
     name = _full_name(parent, declared.name, declared.namespace)
     specification = msgspec.structs.replace(declared.specification, name=name)

@@ -27,6 +27,7 @@ from mangrove.model.documents import (
 )
 from mangrove.model.specification import Specification
 from mangrove.reconcile.projection import slot_status
+from mangrove.reconcile.rollout import Member, Rollout, rollout
 from mangrove.store.interface import Store
 from root_orchestrator.api.catalog import Catalog, as_struct
 from root_orchestrator.api.fleet import Fleet
@@ -52,15 +53,21 @@ class ClusterView:
 class InstanceView:
     """A wanted slot and what became of it. cluster: where it was given to, if anywhere; usage: oldest first.
 
-    failures: attempts of it in a row that ended badly.
+    placement: what the controller decided, if anything yet; heard: wall-clock seconds of the newest word about it.
     """
 
     slot: Slot
     status: Status
     attempt: str
-    failures: int
     cluster: ClusterView | None
     usage: Sequence[Usage]
+    placement: Placement
+    heard: float = 0.0
+
+    @property
+    def failures(self) -> int:
+        """Attempts in a row that ended badly."""
+        return self.placement.failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,10 @@ class ServiceView:
     specification: Specification
     application: Application | None
     instances: tuple[InstanceView, ...]
+
+    def rollout(self, now: float) -> Rollout:
+        """How far its newest specification has come. now: wall-clock seconds."""
+        return rollout((_member(instance) for instance in self.instances), now)
 
 
 class Views:
@@ -85,13 +96,27 @@ class Views:
     def services(self, services: Sequence[Service]) -> list[ServiceView]:
         """Each service with its instances, in the order given."""
         slots = self._catalog.wanted_slots([service.id for service in services])
-        placements = self._many(PLACEMENTS, Placement, (s.value.id for found in slots.values() for s in found))
+        instances = self.instances([slot.value for found in slots.values() for slot in found])
+        specifications = self._many(SPECIFICATIONS, Specification, (service.specification for service in services))
+        applications = self._many(APPLICATIONS, Application, (service.application for service in services))
+        return [
+            ServiceView(
+                service=service,
+                specification=specifications.get(service.specification, Specification(service.name)),
+                application=applications.get(service.application),
+                instances=tuple(instances[slot.value.id] for slot in slots[service.id]),
+            )
+            for service in services
+        ]
+
+    def instances(self, slots: Iterable[Slot]) -> dict[str, InstanceView]:
+        """What became of slots, by id."""
+        slots = list(slots)
+        placements = self._many(PLACEMENTS, Placement, (slot.id for slot in slots))
         attempts = [placement.current.attempt for placement in placements.values() if placement.current]
         observed = self._many(OBSERVED, Observed, attempts)
         usage = self._fleet.usage(attempts)
-        specifications = self._many(SPECIFICATIONS, Specification, (service.specification for service in services))
-        applications = self._many(APPLICATIONS, Application, (service.application for service in services))
-        clusters = {cluster.child.id: cluster for cluster in self._clusters()}
+        clusters = {cluster.child.id: cluster for cluster in self.clusters_alone()}
 
         def instance(slot: Slot) -> InstanceView:
             placement = placements.get(slot.id)
@@ -101,24 +126,17 @@ class Views:
                 slot=slot,
                 status=slot_status(slot.id, placement, observed.get(attempt)),
                 attempt=attempt,
-                failures=placement.failures if placement else 0,
                 cluster=clusters.get(given.child) if given else None,
                 usage=usage.get(attempt, ()),
+                placement=placement or Placement(slot.id),
+                heard=observed[attempt].heard if attempt in observed else 0.0,
             )
 
-        return [
-            ServiceView(
-                service=service,
-                specification=specifications.get(service.specification, Specification(service.name)),
-                application=applications.get(service.application),
-                instances=tuple(instance(slot.value) for slot in slots[service.id]),
-            )
-            for service in services
-        ]
+        return {slot.id: instance(slot) for slot in slots}
 
     def clusters(self) -> list[ClusterView]:
         """All clusters that ever joined, by name, with what was measured on them and their nodes."""
-        clusters = self._clusters()
+        clusters = self.clusters_alone()
         nodes: dict[str, list[NodeView]] = {cluster.child.id: [] for cluster in clusters}
         for stored in self._store.load(NODES):
             cluster = stored.id.partition("/")[0]
@@ -132,9 +150,10 @@ class Views:
 
     def active_clusters(self) -> dict[str, bool]:
         """Name of each cluster → whether it is heard."""
-        return {cluster.child.name: cluster.is_live for cluster in self._clusters()}
+        return {cluster.child.name: cluster.is_live for cluster in self.clusters_alone()}
 
-    def _clusters(self) -> list[ClusterView]:
+    def clusters_alone(self) -> list[ClusterView]:
+        """The same without nodes and figures, which costs less."""
         ages, now = self._fleet.ages(), self._clock.wall()
         children = [as_struct(Child, stored) for stored in self._store.load(CHILDREN)]
         children.sort(key=lambda child: (child.name, child.id))
@@ -147,3 +166,11 @@ class Views:
             return {}
         found = self._store.get_many(collection, wanted)
         return {id: msgspec.convert(stored.document, form) for id, stored in found.items()}
+
+
+def _member(view: InstanceView) -> Member:
+    if not view.attempt:
+        return Member(view.slot, view.placement)
+    unheard = view.cluster is not None and not view.cluster.is_live
+    status = msgspec.structs.replace(view.status, silent=True) if unheard else view.status
+    return Member(view.slot, view.placement, status, view.heard)

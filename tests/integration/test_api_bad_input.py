@@ -82,7 +82,7 @@ REQUESTS: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/api/services/x.y", None, 404, "x.y"),
     ("GET", f"/api/service/{ZERO}", None, 404, ZERO),
     ("DELETE", f"/api/service/{ZERO}", None, 404, ZERO),
-    ("PUT", f"/api/service/{ZERO}", None, 404, ZERO),
+    ("PUT", f"/api/service/{ZERO}", sla(), 404, ZERO),
     ("POST", f"/api/service/{ZERO}/instance", None, 404, ZERO),
     ("DELETE", f"/api/service/{ZERO}/instance/0", None, 404, ZERO),
     ("DELETE", "/api/service/{service}/instance/7", None, 404, "no instance 7"),

@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from werkzeug.exceptions import NotImplemented as NotImplementedHere
-
 from mangrove.base.errors import InvalidInput
 from mangrove.model.documents import Service
 from mangrove.model.validation import shown
 from mangrove.roles.routes import Route
 from mangrove.roles.web import Message
 from root_orchestrator.api.catalog import Catalog
+from root_orchestrator.api.changing import Changing
 from root_orchestrator.api.desired import ALL_INSTANCES, Desired
 from root_orchestrator.api.oakestra.answers import Deployed, ServiceDocument, ServicesAdded
 from root_orchestrator.api.oakestra.documents import service_document
-from root_orchestrator.api.oakestra.sla import read_sla
+from root_orchestrator.api.oakestra.sla import read_change, read_sla
 from root_orchestrator.api.oakestra.sla_form import EXAMPLE, Agreement
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import CHANGE_APPLICATIONS, READ_APPLICATIONS
 
 
-def routes(catalog: Catalog, desired: Desired, views: Views) -> list[Route]:
+def routes(catalog: Catalog, desired: Desired, changing: Changing, views: Views) -> list[Route]:
     """Create, list, show, delete; deploy and undeploy instances."""
 
     def listed(services: Sequence[Service]) -> list[ServiceDocument]:
@@ -45,9 +44,10 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> list[Route]:
     def show(service: str) -> ServiceDocument:
         return listed([catalog.service(caller(), service).value])[0]
 
-    def update(service: str) -> Message:
-        catalog.service(caller(), service)
-        raise NotImplementedHere("a service cannot be changed; delete it and create it anew")
+    def update(service: str, body: Annotated[object, Agreement]) -> Message:
+        known = catalog.service(caller(), service).value
+        count = changing.change(caller(), service, read_change(body, service=service, application=known.application))
+        return {"message": f"ok: {count} instances are replaced, one after another" if count else "ok"}
 
     def delete(service: str) -> Message:
         desired.delete_service(caller(), service)
@@ -80,7 +80,15 @@ def routes(catalog: Catalog, desired: Desired, views: Views) -> list[Route]:
             example=EXAMPLE,
         ),
         Route("GET", one, show, READ_APPLICATIONS, "Show a service with its instances"),
-        Route("PUT", one, update, CHANGE_APPLICATIONS, "Change a service", (501,)),
+        Route(
+            "PUT",
+            one,
+            update,
+            CHANGE_APPLICATIONS,
+            "Declare a service anew, and replace its instances",
+            (409,),
+            example=EXAMPLE,
+        ),
         Route("DELETE", one, delete, CHANGE_APPLICATIONS, "Remove a service, and stop its instances"),
         Route("GET", "/api/services", reached, READ_APPLICATIONS, "List all services that one may see"),
         Route(

@@ -45,6 +45,39 @@ def read_sla(raw: object) -> tuple[DeclaredApplication, ...]:
     return tuple(applications)
 
 
+def read_change(raw: object, *, service: str, application: str) -> DeclaredService:
+    """The one service that an SLA declares anew. service, application: ids of what it is now.
+
+    Raises InvalidInput, also when the SLA says that it is another service or belongs elsewhere.
+    """
+    applications = read_sla(_without_id(raw, service))
+    if len(applications) != 1 or len(applications[0].services) != 1:
+        count = sum(len(each.services) for each in applications)
+        raise InvalidInput(
+            "applications",
+            f"holds {len(applications)} applications with {count} microservices in all; "
+            "declare one application with the one microservice that is changed",
+        )
+    if applications[0].id not in ("", application):
+        raise InvalidInput(
+            "applications[0].applicationID",
+            f"is {shown(applications[0].id)}, and the service belongs to {application}; "
+            "a service stays in its application: delete it and create it there",
+        )
+    return applications[0].services[0]
+
+
+def _without_id(raw: object, service: str) -> object:
+    """The SLA without the id of the service, which the form has no place for. Raises InvalidInput for another id."""
+    match raw:
+        case {"applications": [{"microservices": [{"microserviceID": str(id), **fields}], **application}], **rest}:
+            if id not in ("", service):
+                field = "applications[0].microservices[0].microserviceID"
+                raise InvalidInput(field, f"is {shown(id)}, and the path names {service}; leave it empty")
+            return {**rest, "applications": [{**application, "microservices": [fields]}]}
+    return raw
+
+
 def _application(application: Application, raw: dict[str, Any], path: str) -> DeclaredApplication:
     prefix = f"{application.application_name}.{application.application_namespace}"
     services = []

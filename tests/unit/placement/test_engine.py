@@ -9,12 +9,13 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mangrove.model.child import Capacity
 from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Refusal
 from mangrove.model.resources import Resources
-from mangrove.model.specification import Constraint, Preference, Specification
+from mangrove.model.specification import Constraint, Port, Preference, Specification
 from mangrove.placement import engine
-from mangrove.placement.engine import judge, place, place_many
+from mangrove.placement.engine import fits_instead, judge, place, place_many
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
 from tests.unit.placement.fleets import (
@@ -239,3 +240,36 @@ def test_what_asks_for_nothing_is_spread() -> None:
         assert isinstance(answer, Chosen)
         fleet.reserve(f"a{number}", answer.child, Resources())
     assert [row.attempts for row in fleet.rows.values()] == [2, 2, 2]
+
+
+# -- in the place of another
+
+
+def test_the_place_of_another_counts_as_room_and_nothing_is_changed_by_asking() -> None:
+    fleet = Fleet("node")
+    fleet.add("a", "a")
+    fleet.update("a", Capacity(Resources(cpu=1000), runtimes=("docker",), architectures=("amd64",)))
+    fleet.set_live("a", True)
+    web = Specification("web", resources=Resources(cpu=600), ports=(Port(80, 80),))
+    fleet.reserve("old", "a", web.resources, kinds_of(web))
+    newer = msgspec.structs.replace(web, image="newer")
+    before = place(fleet, newer)
+    assert isinstance(before, NoFit)
+    assert fits_instead(fleet, newer, "old"), "its port and its CPU come free"
+    assert not fits_instead(fleet, msgspec.structs.replace(newer, resources=Resources(cpu=1001)), "old")
+    assert not fits_instead(fleet, msgspec.structs.replace(newer, architectures=("arm64",)), "old")
+    assert not fits_instead(fleet, newer, "unknown")
+    assert place(fleet, newer) == before
+    fleet.set_live("a", False)
+    assert not fits_instead(fleet, newer, "old")
+
+
+def test_the_largest_node_gains_what_comes_free() -> None:
+    fleet = Fleet("cluster")
+    fleet.add("a", "a")
+    largest = (Resources(cpu=400), Resources(cpu=100))
+    fleet.update("a", Capacity(Resources(cpu=8000), largest=largest, nodes=8, runtimes=("docker",)))
+    fleet.set_live("a", True)
+    fleet.reserve("old", "a", Resources(cpu=600))
+    assert fits_instead(fleet, Specification("web", resources=Resources(cpu=1000)), "old")
+    assert not fits_instead(fleet, Specification("web", resources=Resources(cpu=1001)), "old")

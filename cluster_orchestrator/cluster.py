@@ -37,7 +37,10 @@ _USAGE_BATCH = 500
 
 
 class Cluster:
-    """One cluster of a root. id: its name in its nodes' topics. root_store: id of the root's store when it joined."""
+    """One cluster of a root. id: its name in its nodes' topics. root_store: id of the root's store when it joined.
+
+    holder: under what name it takes its own store's lease; the store's id when it alone has it.
+    """
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Cluster:
         key_of: Callable[[Identity], bytes],
         new_id: NewId,
         rng: random.Random,
+        holder: str = "",
         position: Position | None = None,
         answer: Answer = unknown_method,
     ) -> None:
@@ -75,7 +79,7 @@ class Cluster:
             noun="node",
             settings=settings,
             key_of=key_of,
-            holder=store.id,
+            holder=holder or store.id,
             new_id=new_id,
             rng=rng,
             may_refuse=lambda: self.role.link.state == "settled" and not self.parent.gathering,

@@ -20,7 +20,6 @@ from mangrove import __version__
 from mangrove.base.errors import InvalidInput, MangroveError
 from mangrove.base.ids import new_id
 from mangrove.base.machine import boot_id
-from mangrove.base.notify import wait_for_signal
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.identity.messages import JoinReply
 from mangrove.link.child import ChildIdentity
@@ -86,6 +85,7 @@ def run(arguments: Sequence[str]) -> None:
             key_of=base.key_of,
             new_id=new_id,
             rng=base.rng,
+            holder=base.holder,
             position=position,
             answer=lambda call: relaying.answer(call) if call.method == "logs" else answer(base, call),
         )
@@ -128,7 +128,7 @@ def run(arguments: Sequence[str]) -> None:
         server = serve(app, options.host, options.port, threads=4)
         ending.callback(server.stop)
         print(f"mangrove-cluster {__version__} ({joined.name}) listens on {options.host}:{server.port}", flush=True)
-        wait_for_signal(running.loop.post)
+        running.wait_for_end()
 
 
 def relay_streams(base: Base, cluster: Cluster, identity: ChildIdentity, loop: Loop) -> tuple[Loop, Relaying]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from mangrove import __version__
 from mangrove.base.ids import new_id
-from mangrove.base.notify import wait_for_signal
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.link.messages import PROTOCOL
 from mangrove.link.streams import STREAMS_OF_PARENT
@@ -72,7 +71,7 @@ def run(arguments: Sequence[str]) -> None:
             noun="cluster",
             settings=base.settings,
             key_of=base.key_of,
-            holder=base.store.id,
+            holder=base.holder,
             new_id=new_id,
             rng=base.rng,
             usage_kept=_USAGE_KEPT,
@@ -116,7 +115,7 @@ def run(arguments: Sequence[str]) -> None:
         server = serve(app, options.host, options.port, streams=streams)
         ending.callback(server.stop)
         print(f"mangrove-root {__version__} listens on {options.host}:{server.port}", flush=True)
-        wait_for_signal(running.loop.post)
+        running.wait_for_end()
 
 
 if __name__ == "__main__":

@@ -31,13 +31,13 @@ def watchdog_period() -> float | None:
     return int(microseconds) / 1e6 / _SIGNS if microseconds.isdecimal() and int(microseconds) and meant else None
 
 
-def wait_for_signal(post: Callable[[Callable[[], None]], object]) -> None:
-    """Say that all is ready, wait for SIGTERM or SIGINT, and say that the end begins.
+def wait_for_signal(post: Callable[[Callable[[], None]], object], asked: threading.Event | None = None) -> None:
+    """Say that all is ready, wait for SIGTERM or SIGINT (or for `asked`), and say that the end begins.
 
     post: lets the program's loop call something, so that signs of life come from where the work is done: a loop that is
     stuck gives none, and the manager starts the program anew.
     """
-    asked = threading.Event()
+    asked = asked or threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: asked.set())
     notify("READY=1")

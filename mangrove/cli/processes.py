@@ -30,8 +30,8 @@ _MODULES: dict[Kind, str] = {
 #: Packages that tell whether a program's extra is installed.
 _NEEDED: dict[Kind, str] = {"root": "jwt", "cluster": "flask", "node": "psutil"}
 
-#: What belongs to whoever types the command, and to nobody else.
-_PRIVATE = ("MANGROVE_PASSWORD", "MANGROVE_TOKEN")
+#: What belongs to whoever types the command, and to nobody else; and a store, which its programs cannot share.
+_PRIVATE = ("MANGROVE_PASSWORD", "MANGROVE_TOKEN", "MANGROVE_STORE")
 
 #: Seconds between looks at processes that shall end.
 _LOOK = 0.02

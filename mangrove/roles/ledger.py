@@ -21,6 +21,8 @@ class Ledger:
         self._waiting: dict[tuple[str, str], Operation] = {}
         self._garbage: list[Operation] = []
         self.unavailable = ""
+        #: Of the store when this was last saved: whatever a child is told was in the store by then.
+        self.revision = store.revision()
 
     def write(self, operation: Operation) -> None:
         """Write this with the next save; it replaces what waits for the same document."""
@@ -38,7 +40,7 @@ class Ledger:
         while self._waiting:
             keys = list(self._waiting)[:_BATCH]
             try:
-                self._store.apply([self._waiting[key] for key in keys], lease=self._lease)
+                self.revision = self._store.apply([self._waiting[key] for key in keys], lease=self._lease)
             except StoreUnavailable as error:
                 self.failed(error)
                 return False

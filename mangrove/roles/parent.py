@@ -108,7 +108,7 @@ class Parent:
             admit=self._children.reason_to_refuse,
             specification=catalogue.json,
             tenure=terms.tenure,
-            revision=store.revision,
+            revision=lambda: self._ledger.revision,
             rng=rng,
         )
         self._view = FleetView(self.fleet, self._children, self.link, catalogue)

@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import msgspec
 from flask import has_request_context, request
 
 from mangrove.base.clock import Clock, SystemClock
-from mangrove.base.errors import InvalidInput, MangroveError
+from mangrove.base.errors import Conflict, InvalidInput, MangroveError
 from mangrove.base.files import private_folder, write_atomically
 from mangrove.base.log import set_up_logging
+from mangrove.base.notify import notify, wait_for_signal
 from mangrove.identity.secret import MasterSecret, load_or_create, verify_store
 from mangrove.link.brokers.choose import choose_broker
 from mangrove.link.brokers.managed import Account, ManagedBroker
@@ -32,10 +34,10 @@ from mangrove.roles.housekeeping import Housekeeping
 from mangrove.roles.loop import Core, Loop
 from mangrove.roles.metrics import Sample
 from mangrove.roles.metrics_page import TOKEN_FILE, token_in
-from mangrove.roles.parent import Parent
+from mangrove.roles.parent import CONTROLLER, Parent
+from mangrove.roles.stores import LONGEST_LEASE, Renewal, open_store, store_argument, take_lease
 from mangrove.store.interface import StoreUnavailable
 from mangrove.store.measured import MeasuredStore
-from mangrove.store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ def common_arguments(program: str, *, port: int, mqtt_port: int, data: str) -> a
     """The options that both kinds of parent have."""
     parser = argparse.ArgumentParser(prog=f"mangrove-{program}", description=f"Run a Mangrove {program} orchestrator.")
     parser.add_argument("--data-dir", type=Path, default=Path(data), help="where it keeps everything (%(default)s)")
+    store_argument(parser)
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104
     parser.add_argument("--port", type=int, default=port, help="HTTP port (%(default)s)")
     parser.add_argument("--mqtt-port", type=int, default=mqtt_port, help="port of its broker; 0: any (%(default)s)")
@@ -80,13 +83,18 @@ class Base:
     def __init__(self, arguments: argparse.Namespace, store_name: str) -> None:
         self.clock: Clock = SystemClock()
         self.data = private_folder(arguments.data_dir.absolute())
-        self.store = MeasuredStore(SqliteStore(self.data / store_name))
+        opened = open_store(arguments.store, self.data, store_name)
+        self.store = MeasuredStore(opened.store)
+        self.holder, self.shared = opened.holder, opened.shared
         self.secret: MasterSecret = load_or_create(self.data)
         verify_store(self.secret, self.store)
+        self.settings = settings_of(arguments)
+        self.store_lease = min(self.settings.lease, LONGEST_LEASE)
+        if self.shared:
+            take_lease(opened, CONTROLLER, self.store_lease, self.clock, _sleep_ready)
         self.id = self.secret.parent_id()
         self.metrics_token = token_in(arguments.metrics_token_file or self.data / TOKEN_FILE)
         self.advertise: str = arguments.advertise
-        self.settings = settings_of(arguments)
         self.rng = random.Random()
         ports_file = self.data / "ports.json"
         ports = msgspec.json.decode(ports_file.read_bytes(), type=Ports) if ports_file.exists() else Ports()
@@ -151,6 +159,9 @@ class Running:
         self.loop = Loop(core, base.clock, name)
         self._housekeeping = Housekeeping(base.store, base.clock, parent.lease)
         self._stopping = threading.Event()
+        self._asked_to_end = threading.Event()
+        self._lost = False
+        self._renewal = Renewal(base.store, parent.lease, base.store_lease, self._on_lost)
         self._watcher = threading.Thread(target=self._watch, name="store feed", daemon=True)
 
     def start(self) -> None:
@@ -158,13 +169,26 @@ class Running:
         self.loop.start()
         self._watcher.start()
         self._housekeeping.start()
+        if self.base.shared:
+            self._renewal.start()
 
     def stop(self) -> None:
         """End; nothing is decided or heard afterwards."""
         self._stopping.set()
+        self._renewal.stop()
         self._housekeeping.stop()
         self.loop.stop()
         self._watcher.join(5.0)
+
+    def wait_for_end(self) -> None:
+        """Say that all is ready, and wait for SIGTERM or SIGINT. Raises Conflict when another program took over."""
+        wait_for_signal(self.loop.post, self._asked_to_end)
+        if self._lost:
+            raise Conflict("another program has taken the store over; started again, this one stands by")
+
+    def _on_lost(self) -> None:
+        self._lost = True
+        self._asked_to_end.set()
 
     def deliver(self, handle: Callable[[TransportEvent], None]) -> OnEvent:
         """A transport's callback that lets the loop handle the event."""
@@ -224,8 +248,16 @@ def begin_logging(program: str, arguments: argparse.Namespace) -> None:
     """Log as the options say. What other libraries say about every request or job is left out."""
     os.umask(0o077)
     set_up_logging(program, arguments.log_level, json_lines=arguments.log_json, file=arguments.log_file)
-    for noisy in ("apscheduler", "waitress.queue"):
+    # The driver of MongoDB would log what it reads and writes.
+    for noisy in ("apscheduler", "waitress.queue", "pymongo"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _sleep_ready(seconds: float) -> None:
+    """Sleep as a stand-by: to a service manager it works as it should."""
+    notify("READY=1")
+    notify("WATCHDOG=1")
+    time.sleep(seconds)
 
 
 def _without_port(host: str) -> str:

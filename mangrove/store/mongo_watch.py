@@ -26,6 +26,7 @@ class Watch:
         self._revision = revision
         self._moved = threading.Condition()
         self._closed = threading.Event()
+        self._following = False
         self._thread: threading.Thread | None = None
 
     def heard(self, revision: int) -> None:
@@ -34,6 +35,10 @@ class Watch:
             if revision > self._revision:
                 self._revision = revision
                 self._moved.notify_all()
+
+    def is_newest(self, revision: int) -> bool:
+        """Whether nothing has been written behind `revision`, as far as whoever waits will be told."""
+        return self._following and revision == self._revision
 
     def wait(self, after: int, timeout: float) -> bool:
         """See Store.wait. Raises StoreUnavailable as soon as the store is closed."""
@@ -65,6 +70,7 @@ class Watch:
                 return
             except (PyMongoError, StoreUnavailable) as error:
                 log.debug("the store's change stream ended: %s", error)
+            self._following = False
             self._closed.wait(_AGAIN)
 
     def _stream(self) -> None:
@@ -73,6 +79,7 @@ class Watch:
         self.heard(self._database.head()["revision"])
         with self._database.store.watch(only_head, max_await_time_ms=_AWAIT) as stream:
             self.heard(self._database.head()["revision"])
+            self._following = True
             while not self._closed.is_set():
                 change = stream.try_next()
                 if change is not None:

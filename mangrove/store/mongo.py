@@ -100,7 +100,7 @@ class MongoStore:
 
     def revision(self) -> int:
         self._watch.check_open()
-        with self._database.explained():
+        with self._database.operation():
             revision: int = self._database.head()["revision"]
         return revision
 
@@ -127,7 +127,7 @@ class MongoStore:
 
     def lease(self, name: str) -> Lease | None:
         self._watch.check_open()
-        with self._database.explained():
+        with self._database.operation():
             return _lease(self._database.head(), name)
 
     def acquire(self, name: str, holder: str, *, counter_seen: int | None = None) -> Lease | None:
@@ -233,7 +233,7 @@ class MongoStore:
     def _find(self, condition: Row, limit: int = 0) -> list[Stored]:
         """Documents by id, as they all were at one moment."""
         self._watch.check_open()
-        with self._database.explained(), self._database.client.start_session(snapshot=True) as session:
+        with self._database.operation(), self._database.client.start_session(snapshot=True) as session:
             cursor = self._database.documents.find(condition, {"keys": 0}, session=session)
             rows = list(cursor.sort("_id", ASCENDING).limit(limit).batch_size(_ROWS))
             if not rows:

@@ -39,6 +39,10 @@ _T = TypeVar("_T")
 #: Seconds for one operation with all its tries, also to find a server that takes writes. Longer than any batch or
 #: collection takes; while a primary is replaced (10 s and more) whoever asks is better told than kept waiting.
 TIMEOUT = 5.0
+#: Seconds to look for a server when it is known that there was none a moment ago: who asks also has others to answer.
+IMPATIENCE = 0.5
+#: Milliseconds between two looks at each server, so that one which is back is found within a second.
+_HEARTBEAT = 1000
 #: Seconds between two tries, at first and at most: a batch takes a few milliseconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.25
 
@@ -70,6 +74,7 @@ class Database:
                 uri,
                 appname="mangrove",
                 connectTimeoutMS=round(1000 * TIMEOUT),
+                heartbeatFrequencyMS=_HEARTBEAT,
                 timeoutMS=round(1000 * TIMEOUT),
             )
         except (PyMongoError, BSONError, ValueError, TypeError) as error:
@@ -85,7 +90,7 @@ class Database:
             self.store: Collection[Row] = opened["store"]
             self.documents: Collection[Row] = opened["documents"]
             self.removed: Collection[Row] = opened["removed"]
-            with self.explained():
+            with _explained(self.name):
                 self._check_server()
         except BaseException:
             self.client.close()
@@ -118,7 +123,7 @@ class Database:
         It is done again while only others or the network were in its way; so a write may have been done by an earlier
         try that was not answered, and `work` has to notice. Raises StoreUnavailable after `TIMEOUT`.
         """
-        with self.explained(), pymongo.timeout(TIMEOUT), self.client.start_session() as session:
+        with self.operation(), self.client.start_session() as session:
             for pause in _pauses():
                 session.start_transaction(ReadConcern("snapshot"), _DURABLE, ReadPreference.PRIMARY)
                 try:
@@ -134,23 +139,13 @@ class Database:
             raise last
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn what the driver says into StoreUnavailable, in one sentence."""
-        try:
+    def operation(self) -> Iterator[None]:
+        """Around all that asks the server: within `TIMEOUT`, and what goes wrong is a StoreUnavailable."""
+        with _explained(self.name), pymongo.timeout(TIMEOUT):
+            if not self.client.topology_description.has_writable_server():
+                with pymongo.timeout(IMPATIENCE):
+                    self.client.admin.command("ping")
             yield
-        except InvalidOperation as error:
-            if "after close" in str(error):
-                raise StoreUnavailable("the store is closed") from error
-            raise
-        except OperationFailure as error:
-            if error.code in (_AUTHENTICATION_FAILED, _NOT_AUTHORIZED):
-                raise StoreUnavailable(
-                    f"{self.name} does not let this user in ({_short(error)}): check user, password, "
-                    "authSource and the role readWrite on the database"
-                ) from error
-            raise StoreUnavailable(f"{self.name}: {_short(error)}") from error
-        except PyMongoError as error:
-            raise StoreUnavailable(f"{self.name} does not answer ({_short(error)}); it may work again later") from error
 
     def close(self) -> None:
         self.client.close()
@@ -167,6 +162,26 @@ class Database:
         """The name of a collection that holds something, empty when none does."""
         names = (name for name in self._database.list_collection_names() if not name.startswith("system."))
         return next((name for name in names if self._database[name].find_one() is not None), "")
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what the driver says into StoreUnavailable, in one sentence."""
+    try:
+        yield
+    except InvalidOperation as error:
+        if "after close" in str(error):
+            raise StoreUnavailable("the store is closed") from error
+        raise
+    except OperationFailure as error:
+        if error.code in (_AUTHENTICATION_FAILED, _NOT_AUTHORIZED):
+            raise StoreUnavailable(
+                f"{name} does not let this user in ({_short(error)}): check user, password, "
+                "authSource and the role readWrite on the database"
+            ) from error
+        raise StoreUnavailable(f"{name}: {_short(error)}") from error
+    except PyMongoError as error:
+        raise StoreUnavailable(f"{name} does not answer ({_short(error)}); it may work again later") from error
 
 
 def _parsed(uri: str) -> tuple[str, str]:

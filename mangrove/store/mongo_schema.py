@@ -26,17 +26,18 @@ def opened(database: Database) -> Row:
 
     Raises CorruptFile when it holds something else, NewerStore, StoreUnavailable.
     """
-    with database.explained():
+    with database.operation():
         _create(database)
-        head = database.head()
+    while True:
+        with database.operation():
+            head = database.head()
         if not is_id(str(head.get("id"))):
             raise CorruptFile(f"{database.name} is damaged: its id is gone; restore a backup")
         if head["schema"] > len(migrations.MIGRATIONS):
             raise NewerStore(database.name, head["schema"], len(migrations.MIGRATIONS))
-        while not _is_up_to_date(head):
-            database.transaction(lambda session: _step(database, session))
-            head = database.head()
-        return head
+        if _is_up_to_date(head):
+            return head
+        database.transaction(lambda session: _step(database, session))
 
 
 def checked(database: Database, session: ClientSession) -> Row:

@@ -142,10 +142,13 @@ class Program:
 class Parent(Program):
     """A root or a cluster (`program`). port: of its HTTP server."""
 
-    def __init__(self, program: str, name: str, folder: Path, host: str, port: int, *more: str) -> None:
+    def __init__(
+        self, program: str, name: str, folder: Path, host: str, port: int, *more: str, **environment: str
+    ) -> None:
         self.address = f"{host}:{port}"
         options = ["--host", host, "--port", str(port), "--mqtt-port", "0", *more]
-        super().__init__(name, folder, [executable(f"mangrove-{program}"), *options], f"listens on {self.address}")
+        command = [executable(f"mangrove-{program}"), *options]
+        super().__init__(name, folder, command, f"listens on {self.address}", **environment)
 
 
 class Node(Program):

@@ -35,7 +35,8 @@ class Running:
 class Tree:
     """A root with clusters and nodes.
 
-    lease: seconds, at both levels. broker: which, at both levels. guests: programs that only end with the tree.
+    lease: seconds, at both levels. broker: which, at both levels. stores: by a parent's name, where it keeps its state
+    if not in its folder. guests: programs that only end with the tree.
     """
 
     folder: Path
@@ -46,14 +47,14 @@ class Tree:
     broker: str = "mosquitto"
     clusters: dict[str, Parent] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
+    stores: Mapping[str, str] = field(default_factory=dict)
     guests: list[Program] = field(default_factory=list)
     _apps: int = 0
 
     def __post_init__(self) -> None:
         STANDING.append(self)
         port = self.port or self.free_port()
-        options = (*self._options, "--allow-default-admin")
-        self.root = Parent("root", "root", self.folder, self.host, port, *options)
+        self.root = self.root_program("root", port)
         self.client = RootClient(self.root.address)
 
     # Growing
@@ -79,10 +80,19 @@ class Tree:
         cluster.start("--root", self.root.address, "--token", token, wait=wait)
         return cluster
 
+    def root_program(self, name: str, port: int) -> Parent:
+        """A root, not started yet; those of one store need different names."""
+        options = (*self._options, "--allow-default-admin")
+        return Parent("root", name, self.folder, self.host, port, *options, **self._environment("root"))
+
+    def _environment(self, parent: str) -> dict[str, str]:
+        return {"MANGROVE_STORE": self.stores.get(parent, "")}
+
     def cluster_program(self, name: str) -> Parent:
         """A cluster that has not joined yet."""
         options = (*self._options, "--name", name)
-        return Parent("cluster", name, self.folder, self.host, self.free_port(), *options)
+        port = self.free_port()
+        return Parent("cluster", name, self.folder, self.host, port, *options, **self._environment(name))
 
     @property
     def _options(self) -> tuple[str, ...]:

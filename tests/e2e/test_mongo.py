@@ -1,0 +1,155 @@
+"""A tree that keeps its state in MongoDB: it lives as on SQLite, outlives its database server, has a second root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+from mangrove.base.errors import MangroveError, Unavailable
+from mangrove.model.phases import Phase
+from tests.e2e.conftest import MakeTree
+from tests.e2e.programs import eventually, reconnecting
+from tests.e2e.tree import Tree
+from tests.mongo_server import MongoServer, database
+
+#: Seconds of lease, also of that in the store.
+LEASE = 4.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
+    server = MongoServer(tmp_path_factory.mktemp("mongo"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def tree(plant: MakeTree, server: MongoServer) -> Iterator[Tree]:
+    """One cluster with two nodes; root and cluster each have a database."""
+    with database(server.uri) as root, database(server.uri) as alpha:
+        yield plant(lease=LEASE, stores={"root": root, "alpha": alpha}).start(alpha=["n1", "n2"])
+
+
+def test_services_live_as_on_any_store(tree: Tree) -> None:
+    assert not list(tree.root.data.glob("*.db"))
+    assert not list(tree.clusters["alpha"].data.glob("*.db"))
+    service = tree.deploy(instances=3)
+    before = tree.wait_running(service, 3)
+    with reconnecting(tree.clusters["alpha"], *tree.nodes.values()):
+        for parent in (tree.root, tree.clusters["alpha"]):
+            parent.restart()
+    tree.settle()
+    assert tree.wait_running(service, 3) == before
+    tree.client.undeploy(service, 1)
+    assert [each.number for each in tree.wait_running(service, 2)] == [0, 2]
+    tree.client.delete_service(service)
+    tree.wait_gone(service)
+
+
+def test_no_accepted_deployment_is_lost_when_the_database_is_killed(tree: Tree, server: MongoServer) -> None:
+    [service] = tree.create(
+        {
+            "microservice_name": "web",
+            "microservice_namespace": "test",
+            "virtualization": "process",
+            "microserviceID": "",
+            "code": "",
+            "cmd": ["sleep", "1000"],
+        }
+    )
+    before = tree.pids()
+    accepted: set[int] = set()
+    refused: list[MangroveError] = []
+    ended = threading.Event()
+
+    def deploy() -> None:
+        while not ended.is_set() and len(accepted) < 30:
+            try:
+                accepted.add(tree.client.deploy(service))
+            except MangroveError as error:
+                refused.append(error)
+                ended.wait(0.2)
+
+    def reached(count: int) -> bool:
+        return len(accepted) >= count
+
+    user = threading.Thread(target=deploy)
+    user.start()
+    try:
+        for count in (3, 6):
+            eventually(partial(reached, count), f"{count} deployments", 60)
+            server.kill()
+            server.start()
+        eventually(partial(reached, 9), "deployments after it was back", 60)
+    finally:
+        ended.set()
+        user.join(60)
+    assert all(isinstance(error, Unavailable) for error in refused), refused
+    # One that was refused may have been done all the same: the answer was lost.
+    wanted = eventually(lambda: tree.instances(service), "the root to answer")
+    assert accepted <= set(wanted)
+    assert len(wanted) <= len(accepted) + len(refused)
+    tree.wait_running(service, len(wanted), 60)
+    assert tree.pids() == before
+    tree.client.delete_service(service)
+    tree.wait_gone(service)
+
+
+def test_a_database_that_is_away_stops_no_work_and_is_said(tree: Tree, server: MongoServer) -> None:
+    service = tree.deploy(instances=2)
+    before = tree.wait_running(service, 2)
+    server.kill()
+    with pytest.raises(Unavailable, match=r"mongodb://127\.0\.0\.1:\d+/\w+ does not answer"):
+        tree.client.deploy(service)
+    assert tree.running(service) == before
+    assert tree.root.alive
+    server.start()
+    eventually(lambda: tree.client.deploy(service) >= 2, "a deployment", 60)
+    after = tree.wait_running(service, len(tree.instances(service)), 60)
+    assert [each for each in after if each in before] == before
+    tree.client.delete_service(service)
+    tree.wait_gone(service)
+
+
+def test_a_second_root_stands_by_and_takes_over(tree: Tree, server: MongoServer, free_port: Callable[[], int]) -> None:
+    service = tree.deploy(instances=2)
+    before = tree.wait_running(service, 2)
+    first, second = tree.root, tree.root_program("second", free_port())
+    tree.guests.append(second)
+    # What makes it the same root: its secrets.
+    second.data.mkdir()
+    shutil.copytree(first.data / "secrets", second.data / "secrets")
+    second.start(wait=False)
+    eventually(lambda: "standing by: the store is in use by" in second.said(), "the second to stand by")
+    assert tree.client.deploy(service) == 2
+    tree.wait_running(service, 3)
+    assert "listens on" not in second.said()
+
+    # The first sleeps for too long: when it wakes up it is not the one any more, writes nothing, and ends.
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        eventually(lambda: "listens on" in second.said(), "the second to take over", 60)
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    assert first.end() == 1
+    assert "another program has taken the store over" in first.said()
+
+    # Started again it stands by; and takes its place back, at the address that everybody knows, when the other dies.
+    first.start(wait=False)
+    eventually(lambda: "standing by" in first.said(), "the first to stand by")
+    second.kill()
+    with reconnecting(tree.clusters["alpha"]):
+        first.wait()
+    tree.settle()
+    after = tree.wait_running(service, 3, 60)
+    assert [each for each in after if each in before] == before
+    assert tree.instances(service)[0].phase is Phase.RUNNING
+    tree.client.delete_service(service)
+    tree.wait_gone(service)

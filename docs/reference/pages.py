@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from docs.reference import configuration, decisions, metrics, sla
+from docs.reference import api, configuration, decisions, metrics, sla
 
 PAGES: dict[str, Callable[[], str]] = {
     "decisions/index.md": decisions.page,
+    "reference/api.md": api.page,
     "reference/configuration.md": configuration.page,
     "reference/metrics.md": metrics.page,
     "reference/sla.md": sla.page,

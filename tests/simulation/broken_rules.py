@@ -32,7 +32,11 @@ from mangrove.placement.table import Amounts, Table
 from mangrove.placement.words import Rows
 from mangrove.reconcile import child as child_loop
 from mangrove.reconcile import parent as parent_loop
+from mangrove.reconcile import rollout as rollout_rules
 from mangrove.reconcile.child import Life, Moment, Record
+from mangrove.reconcile.rollout import Member, Standing
+from mangrove.roles import rollouts
+from mangrove.roles.rollouts import Rollouts
 from mangrove.roles.slots import Slots
 from mangrove.roles.terms import Terms
 from mangrove.store.interface import Put, Store, Stored
@@ -211,7 +215,7 @@ def a_stop_is_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
 
     def all_run(self: Slots, store: Store) -> None:
         load(self, store)
-        self.wanted = {id: msgspec.structs.replace(slot, desired="run") for id, slot in self.wanted.items()}
+        self.wanted.update({id: msgspec.structs.replace(slot, desired="run") for id, slot in self.wanted.items()})
 
     patch.setattr(Slots, "load", all_run)
 
@@ -443,6 +447,41 @@ def a_node_without_an_assignment_cleans_up(patch: pytest.MonkeyPatch) -> None:
         self._desired = {}
 
     patch.setattr(Engine, "__init__", empty)
+
+
+# -- 12: a newer version takes down one instance at a time
+
+
+@breaks(12)
+def all_instances_take_the_newest_version_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rollouts, "specification_now", lambda member, service: member.slot.specification)
+
+
+@breaks(12)
+def the_next_one_does_not_wait_for_the_last(patch: pytest.MonkeyPatch) -> None:
+    standing = rollout_rules.standing
+
+    def hasty(member: Member, now: float) -> Standing:
+        where = standing(member, now)
+        return Standing.HOLDS if where is Standing.GOING else where
+
+    patch.setattr(rollout_rules, "standing", hasty)
+
+
+@breaks(12)
+def two_are_replaced_in_one_round(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Rollouts, "decided", lambda self, slot, before, placement: self.changed(slot.id, slot))
+
+
+@breaks(12)
+def a_rollout_goes_on_when_one_fails(patch: pytest.MonkeyPatch) -> None:
+    standing = rollout_rules.standing
+
+    def deaf(member: Member, now: float) -> Standing:
+        where = standing(member, now)
+        return Standing.OUT if where is Standing.STUCK else where
+
+    patch.setattr(rollout_rules, "standing", deaf)
 
 
 def _want_leaving(slots: Slots, placement: Placement, child: str | None = None) -> None:

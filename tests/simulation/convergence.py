@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 def differences(tree: Tree) -> list[str]:
     """One line each; empty when the tree has converged."""
     running, found = tree.watch.running_for()
-    for stored in tree.root.true_store.load(SLOTS):
-        slot = msgspec.convert(stored.document, Slot)
+    slots = [msgspec.convert(stored.document, Slot) for stored in tree.root.true_store.load(SLOTS)]
+    stuck = {slot.service for slot in slots if slot.desired == "run" and not running.get(slot.id)}
+    for slot in slots:
         if slot.desired == "run":
             problem = _of_wanted(tree, slot, running.get(slot.id, 0))
+            if not problem and slot.service not in stuck:  # while one has no room, the others keep what they have
+                problem = _of_version(tree, slot)
         elif slot.id in running:
             problem = "is stopped, and runs"
         else:
@@ -49,9 +52,17 @@ def _of_wanted(tree: Tree, slot: Slot, running: int) -> str:
         needs = f"{wanted.resources}{' and its port' if wanted.ports else ''}"
         return f"does not run, and {where} has room for {needs}: {placement.reason or 'placed'}" if where else ""
     word = parent.observed.get(placement.current.attempt) if placement.current is not None else None
-    if word is None or word.status.phase is not Phase.RUNNING:
+    if placement.current is None or word is None or word.status.phase is not Phase.RUNNING:
         return f"runs, and the root was told {word.status.phase if word is not None else 'nothing'}"
     return ""
+
+
+def _of_version(tree: Tree, slot: Slot) -> str:
+    placement = tree.root.parent.placements[slot.id]
+    current = placement.current
+    if current is None or current.specification == slot.specification or placement.reason:
+        return ""
+    return "runs an older version, and nobody says why"
 
 
 def _specification(tree: Tree, slot: Slot) -> Specification:

@@ -1,6 +1,6 @@
 """What must hold at every moment, checked against what really runs rather than against what anybody believes.
 
-Numbers are those of the design's invariants.
+Numbers are those of the design's invariants, and 12: a newer version takes down one instance of a service at a time.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from mangrove.model.documents import SLOTS, Given
-from mangrove.model.phases import ENDED
+from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import NOTHING, Resources
+from mangrove.reconcile.parent import runs
 from mangrove.roles.parent import Parent
 from node_engine.operations import Operation
 from tests.simulation.process import ParentProcess
@@ -41,6 +42,7 @@ class Watch:
         self._current: dict[tuple[str, str], Given] = {}  # (parent, slot) → what was current
         self._lives: dict[str, tuple[int, bool]] = {}  # parent → its life, and whether all it decided then is durable
         self._given: dict[tuple[str, str], Resources] = {}  # (child, attempt) → what a true parent promised there
+        self._renewing: dict[str, set[str]] = {}  # service → slots that ran, were replaced, and do not run yet
         self._silent: dict[str, set[str]] = {}  # parent → children that it has a right to call silent
         self._held: dict[str, AbstractSet[str]] = {}  # child → what its durable assignment has
         self._taken: dict[str, set[str]] = {}  # child → what a true parent took out of it
@@ -65,6 +67,7 @@ class Watch:
             self._assignment(process, wanted, self.tree.root)
         else:
             self._desires(parent)
+            self._rollouts(parent)
 
     def _listen(self, process: ParentProcess, parent: Parent) -> None:
         """Which children were really silent for a lease, while this process could have heard them."""
@@ -135,6 +138,7 @@ class Watch:
             moved = before is not None and (placement.current is None or placement.current.attempt != before.attempt)
             if before is not None and moved and judged and not process.cut_short:
                 self._justified(process, parent, slot, before)
+                self._renewed(parent, slot, before)
             if placement.current is None:
                 self._current.pop(key, None)
             else:
@@ -144,6 +148,8 @@ class Watch:
         wanted = parent.slots.get(slot)
         if wanted is None or wanted.desired == "stop" or before.child not in parent.link.peers:
             return
+        if wanted.specification != before.specification:
+            return  # it is replaced by another version
         seen = parent.observed.get(before.attempt)
         if seen is not None and (seen.status.phase in ENDED or seen.status.silent):
             return
@@ -151,6 +157,31 @@ class Watch:
             silence = process.silence(before.child)
             text = f"{process.name} took slot {slot} from {parent.name(before.child)}, silent for {silence:.2f} s"
             raise InvariantBroken(8, text, process.name, parent.name(before.child), slot)
+
+    def _renewed(self, parent: Parent, slot: str, before: Given) -> None:
+        """A slot left its attempt: remember it when that was well, and only has another version."""
+        wanted, seen = parent.slots.get(slot), parent.observed.get(before.attempt)
+        if wanted is None or wanted.desired == "stop" or wanted.specification == before.specification:
+            return
+        peer = parent.link.peers.get(before.child)
+        if peer is None or peer.silent or seen is None or not runs(seen.status):
+            return
+        self._renewing.setdefault(wanted.service, set()).add(slot)
+
+    def _rollouts(self, parent: Parent) -> None:
+        """Never is more than one instance of a service down because of a newer version: 12."""
+        for service, slots in self._renewing.items():
+            slots -= {slot for slot in slots if not self._is_down(parent, slot)}
+            if len(slots) > 1:
+                text = f"{len(slots)} instances of {service} are down at once for a newer version"
+                raise InvariantBroken(12, text, service, *sorted(slots))
+
+    def _is_down(self, parent: Parent, slot: str) -> bool:
+        wanted, placement = parent.slots.get(slot), parent.placements.get(slot)
+        if wanted is None or wanted.desired == "stop" or placement is None or placement.final is not None:
+            return False
+        seen = parent.observed.get(placement.current.attempt) if placement.current is not None else None
+        return seen is None or seen.status.phase is not Phase.RUNNING
 
     def _desires(self, parent: Parent) -> None:
         """What users were told is what the root goes by: 4."""

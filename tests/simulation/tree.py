@@ -21,8 +21,9 @@ from tests.simulation.users import Users, finish_one_shots
 from tests.simulation.world import CALM, InvariantBroken, World
 
 #: Virtual seconds after the end of all faults within which everything must be as wanted. The longest back-off of a slot
-#: (120 s) comes on top of a few leases; a run that has converged ends earlier.
-CONVERGENCE = 300.0
+#: (120 s) comes on top of a few leases, and what restarted must hold for up to 320 s before a rollout goes on; a run
+#: that has converged ends earlier.
+CONVERGENCE = 900.0
 
 #: Lines of the trace that a broken invariant shows.
 STORY = 30

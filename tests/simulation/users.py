@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import random
 
+import msgspec
+
 from mangrove.base.errors import NotFound
 from mangrove.model.documents import ORGANIZATIONS, SERVICES, USERS
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Port, Specification
 from mangrove.store.interface import Put, StoreUnavailable
 from root_orchestrator.api.catalog import Catalog
+from root_orchestrator.api.changing import Changing
 from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
 from root_orchestrator.api.desired import Desired
+from root_orchestrator.api.fleet import NoFleet
+from root_orchestrator.api.views import Views
 from root_orchestrator.auth.users import Caller
 from tests.simulation.disks import ShakyStore
 from tests.simulation.invariants import Watch
@@ -34,7 +39,10 @@ class Users:
         self._named = 0
         root.true_store.apply([Put(USERS, _CALLER.id, {"name": "user"}), Put(ORGANIZATIONS, _CALLER.organization, {})])
         store = ShakyStore(root.true_store, lambda: root.trouble)
-        self._desired = Desired(store, Catalog(store), world.new_id)
+        catalog = Catalog(store)
+        self._desired = Desired(store, catalog, world.new_id)
+        self._changing = Changing(store, catalog, Views(store, catalog, NoFleet(), world.clock))
+        self._declared: dict[str, DeclaredService] = {}
 
     def declare(self, services: int) -> None:
         """The application; its second service runs once, its third is larger than any node, its fourth has a port."""
@@ -43,6 +51,8 @@ class Users:
         stored = self._root.true_store.load(SERVICES)
         self._application = str(stored[0].document["application"])
         self._services = [one.id for one in stored]
+        named = {each.name: each for each in declared}
+        self._declared = {one.id: named[str(one.document["name"])] for one in stored}
 
     def write(self) -> None:
         """One of them wants something. What the API does not acknowledge is not held against anybody."""
@@ -59,6 +69,10 @@ class Users:
         wanted = sorted(self._watch.wanted)
         if self._rng.random() < 0.04:
             self._replace_service()
+        elif self._rng.random() < 0.08:
+            self._change_service()
+        elif self._rng.random() < 0.05:
+            self._scale_service(self._rng.randint(0, self._instances))
         elif len(wanted) < self._rng.randint(0, self._instances):
             service = self._rng.choice(self._services)
             number = self._desired.add_instance(_CALLER, service)
@@ -76,8 +90,32 @@ class Users:
         self._desired.delete_service(_CALLER, service)
         self._services.remove(service)
         self._stopped([slot for slot in self._watch.wanted if slot.startswith(service)])
-        added = self._desired.add_services(_CALLER, self._application, [self._service()])
+        declared = self._service()
+        added = self._desired.add_services(_CALLER, self._application, [declared])
         self._services += [one.id for one in added]
+        self._declared[added[0].id] = declared
+
+    def _change_service(self) -> None:
+        """Another version, which at times needs more than there is, or differs in nothing that counts."""
+        service = self._rng.choice(self._services)
+        known = self._declared[service]
+        self._named += 1
+        change = self._rng.random()
+        changed = known.specification
+        if change > 0.2:
+            changed = msgspec.structs.replace(changed, image=f"v{self._named}")
+        if change > 0.5:
+            changed = msgspec.structs.replace(changed, resources=self._needs(impossible=change > 0.95))
+        self._declared[service] = DeclaredService(known.name, known.namespace, changed, {"v": self._named})
+        count = self._changing.change(_CALLER, service, self._declared[service])
+        self._world.note(f"user changes {count} instances of {service[:6]} to v{self._named}")
+
+    def _scale_service(self, instances: int) -> None:
+        service = self._rng.choice(self._services)
+        scaled = self._changing.scale(_CALLER, service, instances)
+        self._watch.wanted.update(f"{service}.{number}" for number in scaled.added)
+        self._world.note(f"user scales {service[:6]} to {instances}")
+        self._stopped([f"{service}.{number}" for number in scaled.removed])
 
     def _stopped(self, slots: list[str]) -> None:
         self._watch.wanted.difference_update(slots)
@@ -87,19 +125,21 @@ class Users:
 
     def _service(self, *, one_shot: bool = False, impossible: bool = False, port: bool = False) -> DeclaredService:
         self._named += 1
-        needs = Resources(
-            cpu=self._rng.choice([0, 200, 500, 1500, 3000]),
-            memory=NODE_SIZE.memory + 1 if impossible else self._rng.choice([64, 400, 1000]),
-        )
         name = f"s{self._named}"
         specification = Specification(
             f"app.ns.{name}.ns",
             runtime="simulated",
-            resources=needs,
+            resources=self._needs(impossible=impossible),
             one_shot=one_shot,
             ports=(Port(8080, 80),) if port else (),
         )
         return DeclaredService(name, "ns", specification, {})
+
+    def _needs(self, *, impossible: bool) -> Resources:
+        return Resources(
+            cpu=self._rng.choice([0, 200, 500, 1500, 3000]),
+            memory=NODE_SIZE.memory + 1 if impossible else self._rng.choice([64, 400, 1000]),
+        )
 
 
 def finish_one_shots(world: World, nodes: list[NodeProcess], rng: random.Random) -> None:

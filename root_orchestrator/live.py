@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from mangrove.base.clock import Clock
 from mangrove.base.errors import Conflict, Unavailable
@@ -21,6 +23,20 @@ from root_orchestrator.api.fleet import Apology
 
 #: Seconds within which a child says whether there will be a stream: a round trip over a slow link at each level.
 _ACCEPTED_WITHIN = 10.0
+
+
+def measured(parent: Parent) -> Iterator[tuple[str, Sequence[Usage]]]:
+    """What was measured of instances (by slot), clusters and nodes: oldest first. May be called from any thread."""
+    for id, usages in list(parent.usage.items()):
+        slot = parent.slot_of(id)
+        if slot is not None or id in parent.children:
+            yield slot or id, list(usages)
+    now = parent.clock.wall()
+    for peer in list(parent.link.peers.values()):
+        for node in () if peer.silent else list(peer.nodes.entries.values()):
+            if node.state == "live":
+                # What a cluster says of a node stands until it says otherwise.
+                yield node.id, [msgspec.structs.replace(node.usage, measured=now)]
 
 
 class LiveFleet:

@@ -25,7 +25,8 @@ from mangrove.roles.web import common_routes
 from root_orchestrator.api.app import create_app
 from root_orchestrator.auth.keys import load_or_create_key
 from root_orchestrator.auth.users import ensure_admin, password_in
-from root_orchestrator.live import LiveFleet
+from root_orchestrator.history.history import History
+from root_orchestrator.live import LiveFleet, measured
 
 #: Figures kept of each instance and cluster: what Oakestra's clients draw as history.
 _USAGE_KEPT = 100
@@ -76,7 +77,8 @@ def run(arguments: Sequence[str]) -> None:
             rng=base.rng,
             usage_kept=_USAGE_KEPT,
         )
-        running = Running(base, parent, parent, "controller")
+        history = History(base.store, base.clock, lambda: measured(parent))
+        running = Running(base, parent, parent, "controller", [history.chore()])
         deliver = running.deliver(parent.handle)
         bulk = base.bulk(parent, lambda event: bulk_loop.post(lambda: bulk.handle(event)), STREAMS_OF_PARENT)
         bulk_loop = Loop(bulk, base.clock, "streams")
@@ -92,13 +94,14 @@ def run(arguments: Sequence[str]) -> None:
             on_left=lambda identity: base.refresh_accounts(),
         )
         streams = Streams(base.clock)
-        exposition = Exposition("root", (running.readings, lambda: readings.nodes(parent.nodes())))
+        exposition = Exposition("root", (running.readings, lambda: readings.nodes(parent.nodes()), history.readings))
         app = create_app(
             base.store,
             base.clock,
             load_or_create_key(base.data / "secrets"),
             streams=streams,
             fleet=LiveFleet(parent, running.loop, base.clock, bulk, bulk_loop),
+            history=history,
             allow_default_admin=options.allow_default_admin,
             cors_origins=options.cors,
             more_routes=[*common, metrics_route(exposition, base.metrics_token)],

@@ -112,6 +112,10 @@ class RootApi:
             self._headers[name] = {"Authorization": f"Bearer {self.login(name).json['token']}"}
         return self._headers[name]
 
+    def forget_tokens(self) -> None:
+        """Sign in anew at the next request."""
+        self._headers.clear()
+
     def add_user(self, name: str, *roles: str) -> User:
         """A user whose password is the name, member of the organization `root` with these roles.
 

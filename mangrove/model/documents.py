@@ -26,6 +26,8 @@ EVENTS = "events"  # Event, append only
 NODES = "nodes"  # NodeView by `cluster/node`, written by the link to the children (root only)
 USERS = "users"  # User, written by the API (root only)
 ORGANIZATIONS = "organizations"  # Organization, written by the API (root only)
+HISTORY_FINE = "history_fine"  # usage by the minute, packed, by time; written by housekeeping (root only)
+HISTORY_COARSE = "history_coarse"  # the same by the quarter of an hour
 META = "meta"  # this store's own id, term and what else there is only one of
 
 

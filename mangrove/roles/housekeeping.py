@@ -24,12 +24,16 @@ View = Mapping[str, Sequence[Stored]]
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """period: seconds. reads: the collections it sees. run: what to write, given these and the wall clock's seconds."""
+    """period: seconds. reads: the collections it sees. run: what to write, given these and the wall clock's seconds.
+
+    ending: what to write when housekeeping ends.
+    """
 
     name: str
     period: float
     reads: tuple[str, ...]
     run: Callable[[View, float], list[Operation]]
+    ending: Callable[[], list[Operation]] = list
 
 
 def expired_tokens(view: View, now: float) -> list[Operation]:
@@ -73,6 +77,7 @@ class Housekeeping:
         self._store = store
         self._clock = clock
         self._lease = lease
+        self._chores = tuple(chores)
         # In UTC: no period depends on where the machine stands, and no time zone data need be there.
         self._scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
         for chore in chores:
@@ -85,12 +90,21 @@ class Housekeeping:
     def stop(self) -> None:
         """End after what is being done now."""
         self._scheduler.shutdown()
+        for chore in self._chores:
+            self._write(chore, chore.ending)
 
     def run(self, chore: Chore) -> None:
         """Do one chore now; a failure is logged, and tried again after its period."""
-        try:
+
+        def operations() -> list[Operation]:
             view = {collection: self._store.load(collection) for collection in chore.reads}
-            operations = chore.run(view, self._clock.wall())
+            return chore.run(view, self._clock.wall())
+
+        self._write(chore, operations)
+
+    def _write(self, chore: Chore, wanted: Callable[[], list[Operation]]) -> None:
+        try:
+            operations = wanted()
             for start in range(0, len(operations), 500):
                 self._store.apply(operations[start : start + 500], lease=self._lease)
         except MangroveError as error:

@@ -100,6 +100,9 @@ TABLE: tuple[Metric, ...] = (
     Metric("store_errors_total", "counter", "Calls of the store that failed for want of it.", ("operation",)),
     Metric("store_writable", "gauge", "Whether what was decided could be written: 1 or 0."),
     Metric("store_revision_total", "counter", "Batches ever written to this store."),
+    Metric("history_documents_total", "counter", "Documents of usage history written.", on=("root",)),
+    Metric("history_bytes_total", "counter", "Bytes of usage history written.", unit="bytes", on=("root",)),
+    Metric("history_seconds_total", "counter", "Spent on sampling and packing it.", unit="seconds", on=("root",)),
     # -- usage of nodes and instances
     Metric("node_up", "gauge", "Whether a cluster hears a node: 1 or 0.", ("node", "name", "cluster")),
     Metric("node_cpu_ratio", "gauge", "Of a node's whole processor.", ("node", "name"), "ratio", _ALL),

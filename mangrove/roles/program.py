@@ -30,7 +30,7 @@ from mangrove.link.transports.mqtt import MqttParentTransport
 from mangrove.model.documents import IDENTITIES, Identity
 from mangrove.roles import parent_readings, readings
 from mangrove.roles.bulk import ParentBulk
-from mangrove.roles.housekeeping import Housekeeping
+from mangrove.roles.housekeeping import CHORES, Chore, Housekeeping
 from mangrove.roles.loop import Core, Loop
 from mangrove.roles.metrics import Sample
 from mangrove.roles.metrics_page import TOKEN_FILE, token_in
@@ -153,11 +153,12 @@ class Base:
 class Running:
     """A parent's core in its loop, following its store, with its housekeeping."""
 
-    def __init__(self, base: Base, core: Core, parent: Parent, name: str) -> None:
+    def __init__(self, base: Base, core: Core, parent: Parent, name: str, chores: Sequence[Chore] = ()) -> None:
+        """chores: beside those that every parent has."""
         self.base = base
         self.parent = parent
         self.loop = Loop(core, base.clock, name)
-        self._housekeeping = Housekeeping(base.store, base.clock, parent.lease)
+        self._housekeeping = Housekeeping(base.store, base.clock, parent.lease, (*CHORES, *chores))
         self._stopping = threading.Event()
         self._asked_to_end = threading.Event()
         self._lost = False

@@ -165,6 +165,8 @@ class Slots:
             given = decision.placement.current
             if given is not None and (before is None or before.current != given):
                 log.info("%s is attempt %s of %s", id, given.attempt, view.name(given.child))
+            if given is None and decision.placement.reason and (before is None or not before.reason):
+                log.info("%s waits: %s", id, decision.placement.reason)
             self._place(id, decision.placement)
             self._ledger.write(Put(documents.PLACEMENTS, id, msgspec.to_builtins(decision.placement)))
         if slot is not None:

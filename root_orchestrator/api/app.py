@@ -22,7 +22,7 @@ from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.fleet import Fleet, NoFleet
 from root_orchestrator.api.oakestra import applications, clusters, login, organizations, services
 from root_orchestrator.api.oakestra import users as user_routes
-from root_orchestrator.api.v1 import account, children, infrastructure, instances, join_tokens, logs
+from root_orchestrator.api.v1 import account, children, infrastructure, instances, join_tokens, logs, usage
 from root_orchestrator.api.v1 import services as v1_services
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.accounts import Accounts
@@ -31,6 +31,7 @@ from root_orchestrator.auth.guard import guard
 from root_orchestrator.auth.passwords import Passwords
 from root_orchestrator.auth.tokens import TokenSigner
 from root_orchestrator.auth.users import Users
+from root_orchestrator.history.history import History
 
 
 def create_app(
@@ -39,6 +40,7 @@ def create_app(
     key: rsa.RSAPrivateKey,
     *,
     fleet: Fleet | None = None,
+    history: History | None = None,
     streams: Streams | None = None,
     allow_default_admin: bool = False,
     cors_origins: Collection[str] = (),
@@ -49,10 +51,10 @@ def create_app(
 ) -> Flask:
     """The API on `store`.
 
-    key: signs access tokens. fleet: what is known of the children beyond the store. streams: places for answers that
-    last. allow_default_admin: whether Oakestra's default password is accepted. cors_origins: of web pages that may call
-    it. more_routes: to add to those of the API (health, version, joining). on_revoked: called when a cluster may no
-    longer speak. on_answered: see install_requests.
+    key: signs access tokens. fleet: what is known of the children beyond the store. history: of usage. streams: places
+    for answers that last. allow_default_admin: whether Oakestra's default password is accepted. cors_origins: of web
+    pages that may call it. more_routes: to add to those of the API (health, version, joining). on_revoked: called when
+    a cluster may no longer speak. on_answered: see install_requests.
     """
     app = Flask("root_orchestrator", static_folder=None)
     live = fleet or NoFleet()
@@ -77,6 +79,7 @@ def create_app(
         *infrastructure.routes(store, views),
         *v1_services.routes(store, clock, catalog, changing, views),
         *instances.routes(store, catalog, views),
+        *usage.routes(store, clock, catalog, history or History(store, clock)),
         *join_tokens.routes(store, clock, live),
         *children.routes(store, live, on_revoked),
         *logs.routes(store, catalog, live, streams or Streams(clock), clock),

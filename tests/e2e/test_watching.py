@@ -80,17 +80,20 @@ def test_the_story_of_a_deployment_can_be_found_by_its_request_in_the_logs_of_al
     eventually(lambda: not tree.running(service), "it to be gone")
 
 
-def test_the_story_tells_a_refusal_too(tree: Tree) -> None:
-    first = tree.deploy(port="7070:7070")
-    tree.wait_running(first)
-    [second] = tree.create(process("sleep", "1000", port="7070:7070"))
-    post(tree, f"/api/service/{second}/instance", "a.b_c-9")
-    _, cluster, node = (partial(story, program, "a.b_c-9") for program in tree.programs)
-    eventually(lambda: any(" is refused: " in line for line in node()), "the node's refusal in its log")
-    eventually(lambda: any("n1 refused: " in line for line in cluster()), "it in the cluster's log")
-    for service in (first, second):
+def test_the_story_tells_what_went_wrong_too(tree: Tree) -> None:
+    broken, huge = tree.create(
+        process("/does/not/exist"), process("sleep", "1", microservice_name="huge", memory=10_000_000)
+    )
+    post(tree, f"/api/service/{broken}/instance", "a.b_c-9")
+    post(tree, f"/api/service/{huge}/instance", "huge-1")
+    root, cluster, node = (partial(story, program, "a.b_c-9") for program in tree.programs)
+    eventually(lambda: any("/does/not/exist not found" in line for line in node()), "the failure in the node's log")
+    assert any("is attempt" in line for line in cluster())
+    assert any("is attempt" in line for line in root())
+    eventually(lambda: any(" waits: needs " in line for line in story(tree.root, "huge-1")), "the reason")
+    for service in (broken, huge):
         tree.client.undeploy(service)
-        tree.wait_gone(service)
+    eventually(lambda: not any(tree.instances(service) for service in (broken, huge)), "nothing to be left")
 
 
 def pages(tree: Tree, node_port: int) -> dict[str, str]:

@@ -53,6 +53,7 @@ COMMANDS: dict[str, Entry] = {
         init=(_HERE + "init:init", "Write a commented SLA to begin with."),
         deploy=(_HERE + "everyday:deploy", "Run what an SLA declares."),
         services=(_HERE + "everyday:services", "List the instances of your services: whether they run, and where."),
+        logs=(_HERE + "logs:logs", "Read what instances print."),
         nodes=(_HERE + "everyday:nodes", "List the nodes of all clusters."),
     ),
     **_section(

@@ -124,8 +124,8 @@ class Cluster:
     def last_given(self, slot: str) -> tuple[str, str] | None:
         """The node that has a slot or had it last, and its attempt there; None when nobody remembers."""
         placement = self.parent.placements.get(slot)
-        attempts = [] if placement is None else [*placement.leaving, *filter(None, [placement.current])]
-        return (attempts[-1].child, attempts[-1].attempt) if attempts else self._given.get(slot)
+        attempts = placement.attempts if placement is not None else []
+        return attempts[-1] if attempts else self._given.get(slot)
 
     def next_wake(self) -> float:
         """When `work` wants to be called at the latest (`Clock.now` seconds)."""

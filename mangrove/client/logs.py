@@ -68,10 +68,10 @@ def read_logs(
                 pause, failed_at = _FIRST_PAUSE, 0.0
                 yield line
         except (Conflict, NotFound, Unavailable) as error:
-            # An answer was there before: what is not there now comes back, or has ended with the instance.
             if not begun:
                 raise
-            if not isinstance(error, Unavailable) and not failed_at:
+            # It was there before: it was removed, or has ended and runs nowhere; but in trouble that may change again.
+            if isinstance(error, NotFound) or (isinstance(error, Conflict) and not failed_at):
                 return
             broke = error.message
         if not broke:

@@ -142,6 +142,14 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     renewing: bool = False
     history: tuple[Past, ...] = ()
 
+    @property
+    def attempts(self) -> list[tuple[str, str]]:
+        """(child, attempt) of all that are known, the newest last."""
+        known: list[Past | Given] = [*self.history, *self.leaving]
+        if self.current is not None:
+            known.append(self.current)
+        return [(each.child, each.attempt) for each in known]
+
 
 class Observed(msgspec.Struct, frozen=True):
     """The last word of a child about an attempt; heard: wall-clock seconds."""

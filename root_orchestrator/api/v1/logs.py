@@ -11,13 +11,14 @@ from flask import Response, request
 
 from mangrove.base.clock import Clock
 from mangrove.base.errors import Conflict, InvalidInput, NotFound, Unavailable
-from mangrove.model.documents import CHILDREN, OBSERVED, PLACEMENTS, SLOTS, Child, Given, Observed, Placement
+from mangrove.model.documents import CHILDREN, OBSERVED, PLACEMENTS, Child, Observed, Placement
 from mangrove.model.validation import shown
 from mangrove.roles.routes import Route
 from mangrove.roles.streams import Source, Streams
 from mangrove.store.interface import Store
 from root_orchestrator.api.catalog import Catalog, as_struct
 from root_orchestrator.api.fleet import Fleet
+from root_orchestrator.api.v1.instances import find_instance
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import READ_APPLICATIONS
 
@@ -45,19 +46,21 @@ class LogLine(msgspec.Struct):
 
 class LogQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """tail: at most the last so many lines that are there. since: lines from then on (`10m`, or wall-clock seconds), or
-    behind a position. follow: also what is printed from now on, until the instance has ended for good."""
+    behind a position. follow: also what is printed from now on, until the instance has ended for good. attempt: an
+    earlier one, of which the end may still be kept."""
 
     tail: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
     since: str = ""
     follow: bool = False
+    attempt: str = ""
 
 
 def routes(store: Store, catalog: Catalog, fleet: Fleet, streams: Streams, clock: Clock) -> list[Route]:
     """The one route."""
 
     def logs(instance: str, query: LogQuery) -> Response:
-        given = _given(store, catalog, instance)
-        params: dict[str, Any] = {"attempt": given.attempt, **_where(query, clock.wall())}
+        cluster, attempt = _place(store, catalog, instance, query.attempt)
+        params: dict[str, Any] = {"attempt": attempt, **_where(query, clock.wall())}
         as_json = request.accept_mimetypes.best_match([_TEXT, _JSON_LINES]) == _JSON_LINES
         params["form"] = "json" if as_json else "text"
 
@@ -67,7 +70,7 @@ def routes(store: Store, catalog: Catalog, fleet: Fleet, streams: Streams, clock
             return msgspec.json.encode(line) + b"\n" if as_json else text.encode() + b"\n"
 
         def open_source() -> Source:
-            return fleet.stream(given.child, "logs", params, apologise)
+            return fleet.stream(cluster, "logs", params, apologise)
 
         mimetype = _JSON_LINES if as_json else f"{_TEXT}; charset=utf-8"
         return streams.answer(caller().id, open_source, mimetype, beat=b"\n" if as_json else b"")
@@ -85,27 +88,30 @@ def routes(store: Store, catalog: Catalog, fleet: Fleet, streams: Streams, clock
     ]
 
 
-def _given(store: Store, catalog: Catalog, instance: str) -> Given:
-    """The cluster that has the instance, and its attempt there. Raises NotFound, Conflict, Unavailable."""
-    service, _, number = instance.partition(".")
-    catalog.service(caller(), service)
-    placed, wanted = store.get(PLACEMENTS, instance), store.get(SLOTS, instance)
-    if not number.isdigit() or (placed is None and wanted is None):
-        raise NotFound(f"there is no instance {shown(instance)}; GET /api/v1/services/{service} lists those there are")
-    placement = as_struct(Placement, placed) if placed is not None else Placement(instance)
-    attempts = [*placement.leaving, *filter(None, [placement.current])]
+def _place(store: Store, catalog: Catalog, instance: str, attempt: str) -> tuple[str, str]:
+    """The cluster that has, or had, the instance, and the attempt there. Raises NotFound, Conflict, Unavailable."""
+    slot, _ = find_instance(store, catalog, instance)
+    stored = store.get(PLACEMENTS, slot.id)
+    placement = as_struct(Placement, stored) if stored is not None else Placement(slot.id)
+    attempts = placement.attempts
+    if attempt:
+        attempts = [known for known in attempts if known[1] == attempt]
+        if not attempts:
+            raise NotFound(
+                f"there is no attempt {shown(attempt)} of this instance; GET /api/v1/instances/{slot.id} lists them"
+            )
     if not attempts:
         raise Conflict(f"this instance runs nowhere yet: {placement.reason or 'it is waiting for its cluster'}")
-    given = attempts[-1]
-    child = store.get(CHILDREN, given.child)
+    cluster, attempt = attempts[-1]
+    child = store.get(CHILDREN, cluster)
     if child is not None and as_struct(Child, child).state != "live":
         found = as_struct(Child, child)
         raise Unavailable(f"cluster {found.name}, which has it, is not connected: {_last_heard(found.heard)}")
-    observed = store.get(OBSERVED, given.attempt)
+    observed = store.get(OBSERVED, attempt)
     status = as_struct(Observed, observed).status if observed is not None else None
     if status is not None and status.silent:
         raise Unavailable(f"its node {status.node_name or status.node} is silent: {status.reason}")
-    return given
+    return cluster, attempt
 
 
 def _last_heard(wall: float) -> str:

@@ -22,6 +22,7 @@ from mangrove.model.child import Capacity, NodeView
 from mangrove.model.documents import Identity
 from mangrove.model.phases import Phase
 from mangrove.model.position import Position
+from mangrove.model.specification import Preference
 from mangrove.reconcile.projection import slot_status
 from mangrove.roles.child import Answer, ChildRole, unknown_method
 from mangrove.roles.parent import Parent
@@ -59,6 +60,7 @@ class Cluster:
         rng: random.Random,
         holder: str = "",
         position: Position | None = None,
+        preferences: tuple[Preference, ...] = (),
         answer: Answer = unknown_method,
     ) -> None:
         self._clock = clock
@@ -84,6 +86,8 @@ class Cluster:
             rng=rng,
             may_refuse=lambda: self.role.link.state == "settled" and not self.parent.gathering,
             on_slot=self._told.add,
+            position=position,
+            preferences=preferences,
         )
         self.role = ChildRole(
             identity,

@@ -28,7 +28,8 @@ from mangrove.link.streams import STREAMS_OF_CHILD, STREAMS_OF_PARENT
 from mangrove.link.transports.interface import Broker
 from mangrove.link.transports.mqtt import MqttChildTransport
 from mangrove.model.documents import META
-from mangrove.model.position import Position
+from mangrove.model.position import Position, position_of
+from mangrove.placement.scorers import preferences_in
 from mangrove.roles import readings
 from mangrove.roles.bulk import ChildBulk, Relay
 from mangrove.roles.exposition import Exposition
@@ -64,7 +65,7 @@ def run(arguments: Sequence[str]) -> None:
     """Start everything in order, serve, and stop it in reverse. Raises MangroveError, OSError."""
     options = parser().parse_args(arguments)
     begin_logging("cluster", options)
-    position = position_of(options.location)
+    position, preferences = location_in(options.location), preferences_in(options.placement)
     base = Base(options, "cluster.db")
     with ExitStack() as ending:
         ending.callback(base.close)
@@ -88,6 +89,7 @@ def run(arguments: Sequence[str]) -> None:
             holder=base.holder,
             position=position,
             answer=lambda call: relaying.answer(call) if call.method == "logs" else answer(base, call),
+            preferences=preferences,
         )
         running = Running(base, cluster, cluster.parent, "cluster")
         deliver_up, deliver_down = running.deliver(cluster.handle_up), running.deliver(cluster.handle_down)
@@ -180,18 +182,12 @@ def answer(base: Base, call: Call) -> Reply:
         return Reply(call.id, error=str(error))
 
 
-def position_of(text: str) -> Position | None:
-    """`48.1,11.5` or `48.1,11.5,100` as a position. Raises InvalidInput."""
-    if not text:
-        return None
+def location_in(text: str) -> Position | None:
+    """What `--location` says. Raises InvalidInput."""
     try:
-        latitude, longitude, *radius = (float(part) for part in text.split(","))
-        position = Position(latitude, longitude, *radius)
-    except (ValueError, TypeError):
-        raise InvalidInput("--location", f"{text!r} is not LATITUDE,LONGITUDE or LATITUDE,LONGITUDE,METRES") from None
-    if not (-90 <= position.latitude <= 90 and -180 <= position.longitude <= 180 and 0 <= position.radius < 5e7):
-        raise InvalidInput("--location", f"{text!r} is not on Earth: latitude -90 to 90, longitude -180 to 180")
-    return position
+        return position_of(text) if text else None
+    except ValueError as error:
+        raise InvalidInput("--location", f"{text[:80]!r} {error}") from None
 
 
 if __name__ == "__main__":

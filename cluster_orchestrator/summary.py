@@ -7,32 +7,56 @@ from collections.abc import Iterable
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity, NodeView
 from mangrove.model.documents import Child
-from mangrove.model.position import Position
+from mangrove.model.position import Position, covering, on_earth
 from mangrove.model.resources import NOTHING, Resources
 from mangrove.placement.fleet import Row
 
 #: Free nodes described one by one. The root needs them only to see whether a single node fits, and nodes that are
 #: smaller than another in everything are left out; a wrong guess costs one refusal.
 _LARGEST = 8
+#: Labels told with their values, and values of one label: a few hundred bytes of what people sort nodes by. Of a label
+#: with more, such as a serial number, the root hears only that it is there.
+_KEYS, _VALUES = 32, 32
 
 
 def cluster_capacity(rows: Iterable[Row], version: int, position: Position | None) -> Capacity:
-    """The cluster as one child of the root: of its nodes that are connected now."""
+    """The cluster as one child of the root: of its nodes that may be given new work now."""
     rows = list(rows)
-    live = [row for row in rows if row.live]
-    # The root subtracts all that it has given to this cluster, so what is bound on silent nodes must be in the sum.
-    bound = sum((row.reserved for row in rows if not row.live), NOTHING)
+    usable = [row for row in rows if row.live and not row.cordoned]
+    # The root subtracts all that it has given to this cluster, so what is bound on other nodes must be in the sum.
+    bound = sum((row.reserved for row in rows if not row.live or row.cordoned), NOTHING)
+    values, vague = _labels([row.capacity for row in usable])
     return Capacity(
-        allocatable=sum((row.capacity.allocatable for row in live), bound),
-        largest=largest([row.free for row in live]),
-        nodes=len(live),
-        architectures=_union(row.capacity.architectures for row in live),
-        operating_systems=_union(row.capacity.operating_systems for row in live),
-        runtimes=_union(row.capacity.runtimes for row in live),
-        gpu_drivers=_union(row.capacity.gpu_drivers for row in live),
-        position=position,
+        allocatable=sum((row.capacity.allocatable for row in usable), bound),
+        largest=largest([row.free for row in usable]),
+        nodes=len(usable),
+        architectures=_union(row.capacity.architectures for row in usable),
+        operating_systems=_union(row.capacity.operating_systems for row in usable),
+        runtimes=_union(row.capacity.runtimes for row in usable),
+        gpu_drivers=_union(row.capacity.gpu_drivers for row in usable),
+        position=covering([where for row in usable if (where := row.capacity.position or position) and on_earth(where)])
+        or position,
         version=version,
+        label_values=values,
+        vague_labels=vague,
+        taints=_in_all([row.capacity.taints for row in usable]),
+        addons=_union(row.capacity.addons for row in usable),
     )
+
+
+def _labels(nodes: list[Capacity]) -> tuple[dict[str, tuple[str | None, ...]], tuple[str, ...]]:
+    """The values of each label, None for nodes without it; and the labels that have too many to be told."""
+    keys = sorted({key for node in nodes for key in node.labels})
+    values: dict[str, tuple[str | None, ...]] = {}
+    for key in keys[:_KEYS]:
+        found = {node.labels.get(key) for node in nodes}
+        if len(found) <= _VALUES:
+            values[key] = tuple(sorted(found, key=lambda value: (value is None, value or "")))
+    return values, tuple(key for key in keys if key not in values)[:_KEYS]
+
+
+def _in_all(groups: list[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted(set.intersection(*map(set, groups)))) if groups else ()
 
 
 def largest(rooms: list[Resources]) -> tuple[Resources, ...]:
@@ -96,6 +120,7 @@ def _within(room: Resources, other: Resources) -> bool:
         and room.disk <= other.disk
         and room.gpus <= other.gpus
         and room.vram <= other.vram
+        and all(one.count <= other.count(one.name) for one in room.counted)
     )
 
 

@@ -15,6 +15,7 @@ from mangrove.base.clock import SystemClock
 from mangrove.base.errors import MangroveError
 from mangrove.base.log import set_up_logging
 from mangrove.base.notify import wait_for_signal
+from node_engine.declared import add_options
 from node_engine.joining import join_cluster, membership_in
 from node_engine.metrics import serve_metrics
 from node_engine.shell import Shell
@@ -53,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
     options.add_argument("--address", default="", help="its own address, for others (found out when left away)")
     options.add_argument("--runtimes", default="", help="which to use, as `docker,process` (those that are there)")
-    options.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="for placement; repeatable")
+    add_options(options)
     options.add_argument("--metrics-port", type=int, default=0, metavar="PORT", help="show metrics to Prometheus here")
     options.add_argument(
         "--metrics-host", default="127.0.0.1", metavar="ADDRESS", help="where to listen for it (%(default)s)"

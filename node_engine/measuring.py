@@ -12,6 +12,7 @@ from mangrove.base.clock import Clock
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
 from mangrove.model.resources import Resources
+from node_engine.declared import Declared
 from node_engine.runtimes.interface import Runtime, RuntimeFault
 from node_engine.telemetry import Telemetry
 from node_engine.telemetry.dead_band import DeadBand
@@ -34,7 +35,7 @@ class Measuring:
         runtimes: Mapping[str, Runtime],
         clock: Clock,
         *,
-        labels: dict[str, str],
+        declared: Declared,
         running: Callable[[], Mapping[str, Sequence[str]]],
         period: Callable[[], float],
         tell: Callable[[dict[str, Usage]], None],
@@ -43,7 +44,7 @@ class Measuring:
         self._telemetry = telemetry
         self._runtimes = runtimes
         self._clock = clock
-        self._labels = labels
+        self._declared = declared
         self._running = running
         self._period = period
         self._tell = tell
@@ -103,6 +104,5 @@ class Measuring:
                 there.append(name)
                 if runtime.engine:
                     engines[name] = runtime.engine
-        return msgspec.structs.replace(
-            self._telemetry.capacity(), runtimes=tuple(sorted(there)), engines=engines, labels=self._labels
-        )
+        measured = self._telemetry.capacity()
+        return self._declared.told(msgspec.structs.replace(measured, runtimes=tuple(sorted(there)), engines=engines))

@@ -89,7 +89,7 @@ class Node:
             new_session=new_id,
             rng=rng,
             channels=(self._statuses,),
-            capacity=capacity,
+            capacity=lambda: self._with_round_trip(capacity()),
             on_assignment=self._assigned,
             answer=answer,
         )
@@ -118,6 +118,9 @@ class Node:
     def measured(self, usage: dict[str, Usage]) -> None:
         """Tell the parent what was measured: by attempt, and the node's own under the empty key."""
         self.role.link.send_usage(usage)
+
+    def _with_round_trip(self, capacity: Capacity) -> Capacity:
+        return msgspec.structs.replace(capacity, round_trip=self.role.link.round_trip.milliseconds)
 
     def _assigned(self, attempts: Mapping[str, Attempt], specifications: Mapping[str, Specification]) -> None:
         self.engine.assign(attempts, specifications, self._clock.now())

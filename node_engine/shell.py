@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from mangrove import __version__
 from mangrove.base.clock import Clock
-from mangrove.base.errors import InvalidInput
 from mangrove.base.ids import new_id
 from mangrove.base.machine import address_towards
 from mangrove.identity.messages import JoinReply
@@ -24,6 +23,7 @@ from mangrove.roles.bulk import ChildBulk
 from mangrove.roles.child import unknown_method
 from mangrove.roles.loop import Loop
 from mangrove.roles.metrics import Sample
+from node_engine.declared import declared_in
 from node_engine.ended import Ended
 from node_engine.logs import Logs
 from node_engine.measuring import Measuring
@@ -58,7 +58,7 @@ class Shell:
             Telemetry(self._folder, clock=clock),
             self.runtimes,
             clock,
-            labels=labels_of(options.label),
+            declared=declared_in(options),
             running=lambda: self.node.engine.running_workloads(),
             period=lambda: self.node.role.link.usage_period,
             tell=self._measured,
@@ -198,14 +198,3 @@ class Shell:
                 list(self.node.engine.statuses().values()),
             ),
         )
-
-
-def labels_of(texts: list[str]) -> dict[str, str]:
-    """`KEY=VALUE` each. Raises InvalidInput."""
-    labels = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not key or not equals or len(text) > 200:
-            raise InvalidInput("--label", f"{text[:80]!r} is not KEY=VALUE of at most 200 characters")
-        labels[key] = value
-    return labels

@@ -13,6 +13,7 @@ from mangrove.base.ids import new_id
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.link.messages import PROTOCOL
 from mangrove.link.streams import STREAMS_OF_PARENT
+from mangrove.placement.scorers import preferences_in
 from mangrove.roles import readings
 from mangrove.roles.exposition import Exposition
 from mangrove.roles.http_server import serve
@@ -76,6 +77,7 @@ def run(arguments: Sequence[str]) -> None:
             new_id=new_id,
             rng=base.rng,
             usage_kept=_USAGE_KEPT,
+            preferences=preferences_in(options.placement),
         )
         history = History(base.store, base.clock, lambda: measured(parent))
         running = Running(base, parent, parent, "controller", [history.chore()])

@@ -40,6 +40,7 @@ from mangrove.link.messages import (
     Sync,
     Welcome,
 )
+from mangrove.link.round_trip import RoundTrip
 from mangrove.link.sync import Replica, Source
 from mangrove.link.tally import Tally
 from mangrove.model.attempt import Attempt, Usage
@@ -139,6 +140,7 @@ class ChildLink:
         self._beat_period = 2.0
         self._next_beat = 0.0
         self._beats: dict[int, float] = {}
+        self.round_trip = RoundTrip()
         self._sent: dict[str, tuple[str, float]] = {}  # channel → (digest that the newest step leads to, when)
         self._lags: dict[str, tuple[str, float]] = {}  # channel → (digest at which the parent stands, since when)
         self._sent_applied: Mark | None = None
@@ -258,6 +260,7 @@ class ChildLink:
         # The lease runs from the moment this beat was sent, which is before the parent heard it.
         self.lease_until = max(self.lease_until, sent + self.lease)
         self._patience = now + self.lease
+        self.round_trip.note(now - sent)
         self._beats = {sequence: at for sequence, at in self._beats.items() if sequence > message.beat}
         if self.state == "settled":
             self._repair(message.held, sent, now)

@@ -41,3 +41,22 @@ def kilometres(one: Position, other: Position) -> float:
     half = math.radians(other.longitude - one.longitude) / 2
     root = math.sin((b - a) / 2) ** 2 + math.cos(a) * math.cos(b) * math.sin(half) ** 2
     return 2 * EARTH * math.asin(math.sqrt(min(1.0, root)))
+
+
+def covering(positions: list[Position]) -> Position | None:
+    """A circle that holds all of these, or None when there are none: around the mean of them as points on a ball."""
+    found = sorted(set(positions), key=lambda each: (each.latitude, each.longitude, each.radius))
+    if len(found) <= 1:
+        return found[0] if found else None
+    x = y = z = 0.0
+    for each in found:
+        latitude, longitude = math.radians(each.latitude), math.radians(each.longitude)
+        x += math.cos(latitude) * math.cos(longitude)
+        y += math.cos(latitude) * math.sin(longitude)
+        z += math.sin(latitude)
+    # Rounded, so that the same nodes are the same circle whatever the order: some metres, which the radius makes good.
+    latitude, longitude = math.degrees(math.atan2(z, math.hypot(x, y))), math.degrees(math.atan2(y, x))
+    centre = Position(round(latitude, 4), round(longitude, 4))
+    return msgspec.structs.replace(
+        centre, radius=math.ceil(max(1000 * kilometres(centre, each) + each.radius for each in found))
+    )

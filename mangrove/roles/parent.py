@@ -23,6 +23,8 @@ from mangrove.model import documents
 from mangrove.model.attempt import Usage
 from mangrove.model.child import NodeView
 from mangrove.model.documents import Child, Identity, Observed, Placement, Slot
+from mangrove.model.position import Position
+from mangrove.model.specification import Preference
 from mangrove.placement.fleet import Fleet
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
@@ -44,7 +46,8 @@ class Parent:
     id: its name in topics, which outlives its store. noun: what its children are. key_of: the link key of a child with
     this identity. holder: who takes the store's lease. may_refuse: whether slots that fit nowhere may be handed back
     now (clusters). on_slot: called with the id of each slot whose status may have changed, once what changed it is
-    durable. usage_kept: figures kept of each attempt and child. Raises Conflict when another holds the lease.
+    durable. usage_kept: figures kept of each attempt and child. position: where children stand that do not say.
+    preferences: which child is the best for services that do not say. Raises Conflict when another holds the lease.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Parent:
         may_refuse: Callable[[], bool] = lambda: False,
         on_slot: Callable[[str], None] = lambda slot: None,
         usage_kept: int = 1,
+        position: Position | None = None,
+        preferences: tuple[Preference, ...] = (),
     ) -> None:
         lease = store.acquire(CONTROLLER, holder)
         if lease is None:
@@ -70,9 +75,9 @@ class Parent:
         self.store = store
         self.clock = clock
         self.lease: Lease = lease
-        self.fleet = Fleet(noun)
         #: Called with a child whose connection broke or began anew, or that was removed, and why.
         self.on_broken: Callable[[str, str], object] = lambda child, why: None
+        self.fleet = Fleet(noun, preferences, position)
         self._transport = transport
         self._new_id = new_id
         self._may_refuse = may_refuse

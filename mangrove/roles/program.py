@@ -58,6 +58,12 @@ def common_arguments(program: str, *, port: int, mqtt_port: int, data: str) -> a
     parser.add_argument("--mqtt-port", type=int, default=mqtt_port, help="port of its broker; 0: any (%(default)s)")
     parser.add_argument("--advertise", default="", help="name or address by which children reach the broker")
     parser.add_argument("--broker", choices=("mosquitto", "nats"), default="", help="which broker to run")
+    parser.add_argument(
+        "--placement",
+        default="best_fit",
+        metavar="SCORER[:KEY][=WEIGHT],…",
+        help="which child is the best for services that do not say, such as spread:zone=2,best_fit (%(default)s)",
+    )
     parser.add_argument("--lease", type=float, default=10.0, help="seconds a child may be silent, 1 to 3600 (10)")
     parser.add_argument(
         "--metrics-token-file",

@@ -47,7 +47,7 @@ BODIES: list[tuple[str, bytes, str, int, str]] = [
     ("a wrong type", sla_with(memory="many"), JSON, 422, "applications[0].microservices[0].memory"),
     ("a negative amount", sla_with(vcpus=-1), JSON, 422, "applications[0].microservices[0].vcpus"),
     ("an enormous amount", sla_with(memory=10**40), JSON, 422, "applications[0].microservices[0].memory"),
-    ("what is not built yet", sla_with(constraints=[{"type": "geo"}]), JSON, 422, "not supported yet"),
+    ("what is not built yet", sla_with(constraints=[{"type": "geo"}]), JSON, 422, "LATITUDE,LONGITUDE"),
 ]
 
 

@@ -13,19 +13,20 @@ from typing import Any
 import msgspec
 
 from mangrove.base.errors import InvalidInput
-from mangrove.model.resources import Resources
+from mangrove.model.resources import Counted, Resources, counted
 from mangrove.model.specification import MAX_SPECIFICATION, Specification
 from mangrove.model.validation import fit, shown
 from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
 from root_orchestrator.api.oakestra.sla_fields import (
     architecture_of,
-    constraint_of,
+    platform_of,
     ports_of,
     runtime_of,
     variable_of,
     volume_of,
 )
 from root_orchestrator.api.oakestra.sla_form import VERSION, Addresses, Agreement, Application, Microservice
+from root_orchestrator.api.oakestra.sla_placement import constraints_of, preference_of
 
 
 def read_sla(raw: object) -> tuple[DeclaredApplication, ...]:
@@ -114,18 +115,25 @@ def _specification(service: Microservice, prefix: str, path: str) -> Specificati
         environment=tuple(
             variable_of(text, f"{path}.environment[{index}]") for index, text in enumerate(service.environment)
         ),
-        resources=Resources(cpu=service.vcpus * 1000, memory=service.memory, disk=service.storage, gpus=service.vgpus),
+        resources=Resources(
+            cpu=service.vcpus * 1000,
+            memory=service.memory,
+            disk=service.storage,
+            gpus=service.vgpus,
+            vram=service.vram,
+            counted=_counted(service, path),
+        ),
         ports=ports_of(service.port, f"{path}.port"),
         volumes=tuple(
             volume_of(volume.volume_id, volume.csi_driver, volume.mount_path, volume.config, f"{path}.volumes[{index}]")
             for index, volume in enumerate(service.volumes)
         ),
-        constraints=tuple(
-            found
-            for index, wish in enumerate(service.constraints)
-            if (found := constraint_of(wish.type, wish.cluster, wish.node, f"{path}.constraints[{index}]")) is not None
+        constraints=constraints_of(service.constraints, f"{path}.constraints"),
+        preferences=tuple(
+            preference_of(wish, f"{path}.placement[{index}]") for index, wish in enumerate(service.placement)
         ),
-        architectures=tuple(architecture_of(name, f"{path}.arch[{index}]") for index, name in enumerate(service.arch)),
+        architectures=_architectures(service, path),
+        operating_systems=platform_of(service.platform, f"{path}.platform")[0],
         one_shot=service.one_shot,
         privileged=service.privileged,
     )
@@ -137,6 +145,30 @@ def _specification(service: Microservice, prefix: str, path: str) -> Specificati
             "put long texts into the image or a volume instead of `environment` and `cmd`",
         )
     return specification
+
+
+def _counted(service: Microservice, path: str) -> tuple[Counted, ...]:
+    """All that nodes count by name, under the names that Oakestra has and those of the user's own."""
+    amounts = dict(service.resources)
+    for name, amount in (
+        ("tpu", service.vtpus),
+        ("bandwidth_in", service.bandwidth_in),
+        ("bandwidth_out", service.bandwidth_out),
+    ):
+        if amount and name in amounts:
+            raise InvalidInput(f"{path}.resources", f"names {name!r}, which has a field of its own; use one of them")
+        amounts[name] = amounts.get(name, 0) or amount
+    return counted(amounts)
+
+
+def _architectures(service: Microservice, path: str) -> tuple[str, ...]:
+    named = tuple(architecture_of(name, f"{path}.arch[{index}]") for index, name in enumerate(service.arch))
+    platform = platform_of(service.platform, f"{path}.platform")[1]
+    if named and platform and not set(platform) <= set(named):
+        raise InvalidInput(
+            f"{path}.platform", f"is {service.platform!r}, which `arch` does not allow; mend one of them"
+        )
+    return platform or named
 
 
 def _check_addresses(addresses: Addresses | None, path: str) -> None:

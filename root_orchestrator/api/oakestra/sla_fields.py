@@ -1,4 +1,4 @@
-"""What single fields of an SLA mean: ports, variables, volumes, constraints, architectures."""
+"""What single fields of an SLA mean: ports, variables, volumes, platforms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import posixpath
 import re
 
 from mangrove.base.errors import InvalidInput
-from mangrove.model.specification import Constraint, Port, Volume
+from mangrove.model.specification import Port, Volume
 from mangrove.model.validation import shown
 
 _RUNTIMES = {"container": "docker"}
@@ -17,9 +17,6 @@ _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 
 #: What Oakestra's clients write for a folder of the node itself.
 _HOST_DRIVERS = frozenset({"", "host", "hostpath", "host-path", "local"})
-
-#: Constraints that Oakestra knows and Mangrove does not honour yet. They are refused: ignoring one would mislead.
-_LATER = frozenset({"latency", "geo", "addons", "clusters"})
 
 
 def runtime_of(virtualization: str) -> str:
@@ -70,14 +67,14 @@ def volume_of(source: str, driver: str, target: str, config: dict[str, str], pat
     )
 
 
-def constraint_of(type: str, cluster: str, node: str, path: str) -> Constraint | None:
-    """A constraint, or None when it asks for nothing. cluster, node: names separated by `;`."""
-    if type in _LATER:
-        raise InvalidInput(f"{path}.type", f"{shown(type)} is not supported yet; remove it, or use `direct`")
-    if type != "direct":
-        raise InvalidInput(f"{path}.type", f"{shown(type)} is no known constraint; supported is `direct`")
-    wish = Constraint("direct", _names(cluster), _names(node))
-    return wish if wish.cluster or wish.node else None
+def platform_of(text: str, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Systems and architectures from `linux/arm64`, as container images have it; empty for any."""
+    if not text.strip():
+        return (), ()
+    system, _, rest = text.strip().lower().partition("/")
+    if _ARCHITECTURE.fullmatch(system) is None:
+        raise InvalidInput(path, f"{shown(text)} is no platform; write for example `linux/arm64`")
+    return (system,), (architecture_of(rest.partition("/")[0], path),) if rest else ()
 
 
 def architecture_of(name: str, path: str) -> str:
@@ -86,7 +83,3 @@ def architecture_of(name: str, path: str) -> str:
     if _ARCHITECTURE.fullmatch(known) is None:
         raise InvalidInput(path, f"{shown(name)} is no architecture; write for example `amd64` or `arm64`")
     return known
-
-
-def _names(text: str) -> str:
-    return ";".join(name for name in (part.strip() for part in text.split(";")) if name)

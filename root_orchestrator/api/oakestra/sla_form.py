@@ -33,6 +33,9 @@ Megabytes = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 #: Cores or devices; no machine has a hundred thousand.
 Count = Annotated[int, Meta(ge=0, le=100_000)]
 
+#: What operators may call the things that they count.
+ResourceName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9._-]{0,62}\Z")]
+
 #: Numbers that are kept but mean nothing to Mangrove; they must fit a signed 64-bit number to be stored everywhere.
 Kept = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -59,16 +62,47 @@ class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
 class Constraint(msgspec.Struct, frozen=True, omit_defaults=True):
     """A wish about where to run."""
 
-    type: Annotated[Line, says("`direct`; others are refused.")]
-    area: Annotated[Line, says("Kept, means nothing yet.")] = ""
+    type: Annotated[Line, says("`direct`, `clusters`, `geo`, `latency`, `addons`, `label`, `tolerates` or `per_node`.")]
+    area: Annotated[
+        Line, says("`geo`, `latency`: the area to be in, which is the label `area` of a node; or coordinates.")
+    ] = ""
     cluster: Annotated[Line, says("Names of clusters, separated by `;`.")] = ""
     node: Annotated[Line, says("Names of nodes, separated by `;`.")] = ""
-    location: Annotated[Line, says("Kept, means nothing yet.")] = ""
-    threshold: Annotated[float, says("Kept, means nothing yet.")] = 0
+    location: Annotated[Line, says("`geo`, `latency`: a point, `LATITUDE,LONGITUDE` or with `,METRES` of radius.")] = ""
+    threshold: Annotated[
+        float,
+        says("`geo`: km at most; `latency`: ms there and back at most; `per_node`: instances on one node at most."),
+    ] = 0
     rigidness: Annotated[float, says("Kept, means nothing yet.")] = 0
     convergence_time: Annotated[Kept, says("Kept, means nothing yet.")] = 0
-    needs: Annotated[list[Line], says("Kept, means nothing yet.")] = []
-    allowed: Annotated[list[Line], says("Kept, means nothing yet.")] = []
+    needs: Annotated[list[Line], says("`addons`: what the node must offer.")] = []
+    allowed: Annotated[list[Line], says("`clusters`: names of those that may run it.")] = []
+    key: Annotated[Line, says("`label`: which one; `tolerates`: which taint.")] = ""
+    operator: Annotated[
+        Line, says("`label`: `in` (when empty), `not_in`, `exists`, `not_exists`, `lt`, `le`, `gt`, `ge`.")
+    ] = ""
+    values: Annotated[
+        list[Line], says("`label`: what to compare with; `tolerates`: values of the taint, empty for any.")
+    ] = []
+
+
+class Preference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A wish about which of the possible places is the best. Not of Oakestra."""
+
+    by: Annotated[
+        Line,
+        says(
+            "`best_fit`, `spread`, `balanced`, `lowest_load`, `image`, `affinity`, `anti_affinity`, `labels`, "
+            "`nearest`, `ldp`, `rom`, or one that is installed."
+        ),
+    ]
+    weight: Annotated[float, says("How much it counts beside the others; negative to keep away.")] = 1.0
+    key: Annotated[Line, says("`labels`: which one; `spread`: over what (empty: nodes; `cluster`; or a label).")] = ""
+    values: Annotated[list[Line], says("`labels`: those preferred; empty: any.")] = []
+    services: Annotated[
+        list[Line], says("`affinity`, `anti_affinity`: services, as `application.namespace.service.namespace`.")
+    ] = []
+    location: Annotated[Line, says("`nearest`: `LATITUDE,LONGITUDE`.")] = ""
 
 
 class ConnectionConstraint(msgspec.Struct, frozen=True):
@@ -111,9 +145,16 @@ class Microservice(msgspec.Struct, frozen=True):
         says("Cores: reserved, and the limit of what it may use; 0: nothing reserved, no limit."),
     ] = 0
     vgpus: Annotated[Count, says("Devices that are given to it alone; the node picks those with most free memory.")] = 0
-    vtpus: Annotated[Kept, says("Kept, means nothing yet.")] = 0
-    bandwidth_in: Annotated[Kept, says("kbit/s. Kept, means nothing yet.")] = 0
-    bandwidth_out: Annotated[Kept, says("kbit/s. Kept, means nothing yet.")] = 0
+    vram: Annotated[Megabytes, says("MiB of GPU memory that are reserved, of all its GPUs together.")] = 0
+    vtpus: Annotated[Count, says("Of what nodes count as `--resource tpu=…`.")] = 0
+    bandwidth_in: Annotated[
+        Megabytes, says("kbit/s, of what nodes count as `--resource bandwidth_in=…`; reserved, not enforced.")
+    ] = 0
+    bandwidth_out: Annotated[Megabytes, says("The same of `bandwidth_out`.")] = 0
+    resources: Annotated[
+        dict[ResourceName, Annotated[int, Meta(ge=1, le=1_000_000_000)]],
+        says("How many of other things that nodes count with `--resource NAME=COUNT`."),
+    ] = {}
     storage: Annotated[Megabytes, says("MB of disk that are reserved on the node; not enforced.")] = 0
     state: Annotated[Line, says("Kept, means nothing.")] = ""
     added_files: Annotated[list[Line], says("Kept, means nothing.")] = []
@@ -136,7 +177,11 @@ class Microservice(msgspec.Struct, frozen=True):
     constraints: Annotated[list[Constraint], says("Where it may run. All of them count.")] = []
     connectivity: Annotated[list[Connectivity], says("Kept, means nothing yet.")] = []
     arch: Annotated[list[Line], says("Architectures that it can run on, such as `amd64` and `arm64`; empty: any.")] = []
-    platform: Annotated[Line, says("Kept, means nothing.")] = ""
+    platform: Annotated[Line, says("System and architecture that it needs, such as `linux/arm64`; empty: any.")] = ""
+    placement: Annotated[
+        list[Preference],
+        says("Which of the nodes that can run it is the best; empty: as root and clusters are set up."),
+    ] = []
 
 
 class Application(msgspec.Struct, frozen=True):

@@ -1,0 +1,89 @@
+"""What a user says of where to run, and an operator of the nodes, from the SLA to the node that runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import MakeTree
+from tests.e2e.tree import Tree
+
+#: Each node is the only one that something asks for.
+NODES = {
+    "harbour": ("--label", "zone=sea", "--label", "cores=4", "--resource", "tpu=2", "--location", "53.55,9.99"),
+    "alp": ("--label", "zone=mountain", "--label", "cores=64", "--addon", "camera", "--location", "47.42,10.98"),
+    "lab": ("--taint", "owner=lab", "--resource", "bandwidth_in=1000"),
+}
+
+
+@pytest.fixture(scope="module")
+def tree(plant: MakeTree) -> Tree:
+    made = plant()
+    made.start(alpha=[])
+    for name, options in NODES.items():
+        made.add_node(name, "alpha", *options, wait=False)
+    made.settle()
+    return made
+
+
+def label(operator: str, *values: str, key: str = "zone") -> dict[str, Any]:
+    return {"type": "label", "key": key, "operator": operator, "values": list(values)}
+
+
+OWNED = {"type": "tolerates", "key": "owner"}
+HAMBURG, MUNICH = "53.5,10.0", "48.1,11.5"
+
+
+@pytest.mark.parametrize(
+    ("node", "wish"),
+    [
+        ("harbour", {"constraints": [label("in", "sea", "lake")]}),
+        ("alp", {"constraints": [label("not_in", "sea")]}),
+        ("alp", {"constraints": [label("gt", "16", key="cores")]}),
+        ("lab", {"constraints": [label("not_exists"), OWNED]}),
+        ("harbour", {"vtpus": 2}),
+        ("harbour", {"resources": {"tpu": 1}}),
+        ("lab", {"bandwidth_in": 500, "constraints": [OWNED]}),
+        ("alp", {"constraints": [{"type": "addons", "needs": ["camera"]}]}),
+        ("harbour", {"constraints": [{"type": "geo", "location": HAMBURG, "threshold": 50}]}),
+        ("alp", {"constraints": [{"type": "latency", "location": MUNICH, "threshold": 8}]}),
+        ("lab", {"constraints": [{"type": "direct", "node": "lab;nowhere"}, OWNED]}),
+        ("alp", {"placement": [{"by": "nearest", "location": MUNICH}]}),
+        ("harbour", {"placement": [{"by": "labels", "key": "zone", "values": ["sea"]}]}),
+        ("lab", {"constraints": [OWNED], "placement": [{"by": "labels", "key": "zone", "weight": -1}]}),
+    ],
+)
+def test_it_runs_where_it_is_asked_for(tree: Tree, node: str, wish: dict[str, Any]) -> None:
+    service = tree.deploy(**wish)
+    assert [instance.node for instance in tree.wait_running(service)] == [node]
+    tree.client.delete_service(service)
+    tree.wait_gone(service)
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"),
+    [
+        ({"constraints": [label("in", "moon")]}, "needs label zone in moon"),
+        ({"constraints": [label("gt", "64", key="cores")]}, "needs label cores > 64"),
+        ({"constraints": [{"type": "addons", "needs": ["camera", "oven"]}]}, "needs addons camera, oven"),
+        ({"constraints": [{"type": "direct", "node": "lab"}]}, "does not tolerate owner=lab"),
+        ({"constraints": [{"type": "clusters", "allowed": ["beta"]}]}, "allowed are only the clusters beta: not alpha"),
+        ({"vtpus": 3}, "needs 3 tpu: 1 cluster too small or too full (best has 2 tpu free)"),
+        ({"platform": "windows/amd64"}, "needs windows: 1 cluster linux"),
+        ({"constraints": [{"type": "geo", "location": "0,0", "threshold": 50}]}, "needs to be within 50 km of 0,0"),
+    ],
+)
+def test_what_fits_nowhere_says_why(tree: Tree, wish: dict[str, Any], reason: str) -> None:
+    service = tree.deploy(**wish)
+    tree.wait_reason(service, reason)
+    tree.client.delete_service(service)
+
+
+def test_host_ports_and_what_is_spread_go_to_different_nodes(tree: Tree) -> None:
+    spread = {"constraints": [{"type": "per_node", "threshold": 1}, OWNED], "port": "18080"}
+    service = tree.deploy(instances=3, **spread)
+    assert {instance.node for instance in tree.wait_running(service, 3)} == NODES.keys()
+    assert tree.client.deploy(service) == 3
+    tree.wait_reason(service, "host port 18080/tcp", number=3)
+    tree.client.delete_service(service)

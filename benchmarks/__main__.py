@@ -17,7 +17,7 @@ from types import ModuleType
 
 import msgspec
 
-from benchmarks import burst, deploy, logs, machine, memory, reports
+from benchmarks import burst, deploy, logs, machine, memory, placement, reports
 from benchmarks.result import Result, table
 
 #: Modules with `measure(folder, size)`, which gives a Result, and the sizes `FULL` and `QUICK`.
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "memory": memory,
     "reports": reports,
     "logs": logs,
+    "placement": placement,
 }
 _RESULTS = Path(__file__).with_name("results")
 

@@ -7,6 +7,7 @@ an InvalidInput that names the field, such as `applications[0].microservices[1].
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ from root_orchestrator.api.oakestra.sla_fields import (
 )
 from root_orchestrator.api.oakestra.sla_form import VERSION, Addresses, Agreement, Application, Microservice
 from root_orchestrator.api.oakestra.sla_placement import constraints_of, preference_of
+
+#: What operators can call the things that their nodes count.
+_RESOURCE = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 
 
 def read_sla(raw: object) -> tuple[DeclaredApplication, ...]:
@@ -150,6 +154,12 @@ def _specification(service: Microservice, prefix: str, path: str) -> Specificati
 def _counted(service: Microservice, path: str) -> tuple[Counted, ...]:
     """All that nodes count by name, under the names that Oakestra has and those of the user's own."""
     amounts = dict(service.resources)
+    for name in amounts:
+        if _RESOURCE.fullmatch(name) is None:
+            problem = (
+                f"{shown(name)} is no name of a resource; write a small letter, then letters, digits, `.`, `_`, `-`"
+            )
+            raise InvalidInput(f"{path}.resources", problem)
     for name, amount in (
         ("tpu", service.vtpus),
         ("bandwidth_in", service.bandwidth_in),

@@ -33,9 +33,6 @@ Megabytes = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 #: Cores or devices; no machine has a hundred thousand.
 Count = Annotated[int, Meta(ge=0, le=100_000)]
 
-#: What operators may call the things that they count.
-ResourceName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9._-]{0,62}\Z")]
-
 #: Numbers that are kept but mean nothing to Mangrove; they must fit a signed 64-bit number to be stored everywhere.
 Kept = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -152,7 +149,7 @@ class Microservice(msgspec.Struct, frozen=True):
     ] = 0
     bandwidth_out: Annotated[Megabytes, says("The same of `bandwidth_out`.")] = 0
     resources: Annotated[
-        dict[ResourceName, Annotated[int, Meta(ge=1, le=1_000_000_000)]],
+        dict[str, Annotated[int, Meta(ge=1, le=1_000_000_000)]],
         says("How many of other things that nodes count with `--resource NAME=COUNT`."),
     ] = {}
     storage: Annotated[Megabytes, says("MB of disk that are reserved on the node; not enforced.")] = 0

@@ -33,12 +33,12 @@ class SlotMemory:
         if stored is None:
             return None
         for entry in self._store.load(documents.SLOTS):
-            slot = msgspec.convert(entry.document, Slot)
+            slot = entry.read(Slot)
             if slot.desired == "run":
                 self._known[slot.id] = _attempt(slot)
         needed = sorted({attempt.specification for attempt in self._known.values()})
         found = self._store.get_many(documents.SPECIFICATIONS, needed)
-        specifications = {digest: msgspec.convert(one.document, Specification) for digest, one in found.items()}
+        specifications = {digest: one.read(Specification) for digest, one in found.items()}
         self._specifications = set(specifications)
         return Held(attempts=dict(self._known), specifications=specifications, **stored.document)
 

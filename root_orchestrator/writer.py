@@ -16,15 +16,22 @@ TRIES = 20
 _T = TypeVar("_T")
 
 
+#: Locks among which things are shared out: several times the threads of the HTTP server, so that two seldom meet.
+_LOCKS = 64
+
+
 class Writer:
     """Lets the threads of this process take turns at one kind of thing."""
 
     def __init__(self) -> None:
-        self._turn = Lock()
+        self._turns = [Lock() for _ in range(_LOCKS)]
 
-    def _retried(self, write: Callable[[], _T]) -> _T:
-        """What `write` answers, once it met nobody else's write; it reads anew each time. Raises Unavailable."""
-        with self._turn:
+    def _retried(self, write: Callable[[], _T], about: str = "") -> _T:
+        """What `write` answers, once it met nobody else's write; it reads anew each time. Raises Unavailable.
+
+        about: id of the one thing that it changes: writes about others need not wait for it.
+        """
+        with self._turns[hash(about) % _LOCKS]:
             for _ in range(TRIES):
                 try:
                     return write()

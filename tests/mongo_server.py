@@ -73,10 +73,16 @@ class MongoServer:
     def frozen(self) -> Iterator[None]:
         """Within, it takes connections and answers nothing."""
         os.kill(self.pid, signal.SIGSTOP)
+        wait_until(self._stands_still, 30, what="the server to stand still", interval=0.01)
         try:
             yield
         finally:
             os.kill(self.pid, signal.SIGCONT)
+
+    def _stands_still(self) -> bool:
+        """On a busy machine its threads go on for a moment."""
+        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return {file.read_text().rpartition(")")[2].split()[0] for file in threads} == {"T"}
 
 
 class _Shared:

@@ -124,7 +124,7 @@ def revoke_child(store: Store, id: str) -> Identity:
 
 def identity_of(stored: Stored) -> Identity:
     """A stored document of `IDENTITIES` as an Identity."""
-    return msgspec.convert(stored.document, Identity)
+    return stored.read(Identity)
 
 
 def _check_form(request: JoinRequest) -> None:

@@ -127,7 +127,7 @@ def expired(tokens: Iterable[Stored], now: float) -> list[Operation]:
 
 def token_of(stored: Stored) -> Token:
     """A stored document of `TOKENS` as a Token."""
-    return msgspec.convert(stored.document, Token)
+    return stored.read(Token)
 
 
 def _hash(secret: str) -> str:

@@ -33,7 +33,7 @@ class Catalogue:
             stored = self._store.get(SPECIFICATIONS, digest)
             if stored is None:
                 raise KeyError(f"specification {digest} is not in the store")
-            specification = msgspec.convert(stored.document, Specification)
+            specification = stored.read(Specification)
             known = (specification, msgspec.json.encode(specification))
             if len(self._known) >= _KEPT:
                 self._known.clear()

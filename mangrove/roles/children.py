@@ -83,11 +83,11 @@ class Children:
         self._link = link
         self._store = store
         for stored in store.load(documents.CHILDREN):
-            self.known[stored.id] = msgspec.convert(stored.document, Child)
+            self.known[stored.id] = stored.read(Child)
         for stored in store.load(documents.OBSERVED):
-            self.observed[stored.id] = msgspec.convert(stored.document, Observed)
+            self.observed[stored.id] = stored.read(Observed)
         for stored in store.load(documents.IDENTITIES):
-            self.identified(msgspec.convert(stored.document, Identity))
+            self.identified(stored.read(Identity))
 
     # -- what others ask
 

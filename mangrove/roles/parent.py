@@ -251,9 +251,9 @@ class Parent:
         except Gap:
             self._feed = self.store.revision()
             for stored in self.store.load(documents.IDENTITIES):
-                self._children.identified(msgspec.convert(stored.document, Identity))
+                self._children.identified(stored.read(Identity))
             slots = self.store.load(documents.SLOTS)
-            self._slots.replace_all({stored.id: msgspec.convert(stored.document, Slot) for stored in slots})
+            self._slots.replace_all({stored.id: stored.read(Slot) for stored in slots})
 
     def _follow(self, change: Change) -> None:
         document = change.document

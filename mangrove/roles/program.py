@@ -123,7 +123,7 @@ class Base:
     def refresh_accounts(self, identity: Identity | None = None) -> None:
         """Let the broker know exactly the children that may speak, with `identity` among them."""
         with self._accounts:  # whoever reads the list later must also be the one to apply it later
-            known = {one.id: msgspec.convert(one.document, Identity) for one in self.store.load(IDENTITIES)}
+            known = {one.id: one.read(Identity) for one in self.store.load(IDENTITIES)}
             if identity is not None:
                 known[identity.id] = identity
             self.broker.set_children(

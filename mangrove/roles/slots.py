@@ -63,9 +63,9 @@ class Slots:
     def load(self, store: Store) -> None:
         """Begin with what the store has."""
         for stored in store.load(documents.SLOTS):
-            self.wanted[stored.id] = msgspec.convert(stored.document, Slot)
+            self.wanted[stored.id] = stored.read(Slot)
         for stored in store.load(documents.PLACEMENTS):
-            self._place(stored.id, msgspec.convert(stored.document, Placement))
+            self._place(stored.id, stored.read(Placement))
         self._rollouts.load()
         self._dirty |= self.wanted.keys() | self.placements.keys()
         self._told |= self._dirty

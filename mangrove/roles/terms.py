@@ -77,7 +77,7 @@ def go_on_with(store: Store, name: str, holder: str, *, above: int) -> None:
 
 def _read(store: Store) -> _Document:
     stored = store.get(META, _ID)
-    return _Document() if stored is None else msgspec.convert(stored.document, _Document)
+    return _Document() if stored is None else stored.read(_Document)
 
 
 def _write(store: Store, lease: Lease, document: _Document) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from mangrove.base.errors import MangroveError
 
 Document = dict[str, Any]
+_T = TypeVar("_T")
 
 #: As an expected revision: the document must not be there yet.
 ABSENT: Final = 0
@@ -20,12 +23,39 @@ ABSENT: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document as it stands in the store."""
+    """A document as it stands in the store. encoded: as JSON, read only by whoever needs it, in the form needed."""
 
     collection: str
     id: str
     revision: int
-    document: Document
+    encoded: bytes | str
+
+    @property
+    def document(self) -> Document:
+        """A new dict at each call. Raises StoreUnavailable when the store is damaged."""
+        return self.read(Document)
+
+    def read(self, form: type[_T]) -> _T:
+        """The document as `form` (a struct). Raises msgspec.ValidationError when it has another form."""
+        try:
+            return _decoder(form).decode(self.encoded)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError as error:
+            raise StoreUnavailable(
+                f"the store is damaged: {self.collection}/{self.id} is no JSON; restore a backup"
+            ) from error
+
+
+def _decoder(form: type[_T]) -> msgspec.json.Decoder[_T]:
+    known = _DECODERS.get(form)
+    if known is None:
+        known = _DECODERS[form] = msgspec.json.Decoder(form)
+    return known
+
+
+#: Made once for each form that documents are read in.
+_DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from heapq import nsmallest
 
 from mangrove.base.ids import new_id
 from mangrove.store import leases
-from mangrove.store.batch import decode, evaluate, indexed
+from mangrove.store.batch import evaluate, indexed
 from mangrove.store.feed import Feed
 from mangrove.store.indexes import check_limit, check_query
 from mangrove.store.interface import ABSENT, Change, Lease, Operation, Stored
@@ -187,4 +187,4 @@ class MemoryStore:
 
 
 def _stored(collection: str, id: str, entry: _Entry) -> Stored:
-    return Stored(collection, id, entry.revision, decode(entry.document))
+    return Stored(collection, id, entry.revision, entry.document)

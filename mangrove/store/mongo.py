@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-import msgspec
 from pymongo import ASCENDING
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
@@ -19,7 +18,7 @@ from pymongo.errors import PyMongoError
 from mangrove.store import leases
 from mangrove.store.batch import decode, depends_on_revision, evaluate, is_text
 from mangrove.store.indexes import check_limit, check_query
-from mangrove.store.interface import ABSENT, Change, Document, Gap, Lease, Operation, Stored, StoreUnavailable
+from mangrove.store.interface import ABSENT, Change, Gap, Lease, Operation, Stored, StoreUnavailable
 from mangrove.store.mongo_database import HEAD, TIMEOUT, Database, Row
 from mangrove.store.mongo_rows import id_of, key_of, query_key, write
 from mangrove.store.mongo_schema import checked, opened
@@ -120,7 +119,7 @@ class MongoStore:
         if self._watch.is_newest(after):
             return []  # so that a loop which looks at each turn costs the server nothing
         rows = self._database.transaction(lambda session: self._changes(session, after, limit))
-        return [Change(*key_of(row), row["revision"], self._decoded(row) if "body" in row else None) for row in rows]
+        return [Change(*key_of(row), row["revision"], decode(row["body"]) if "body" in row else None) for row in rows]
 
     def wait(self, after: int, timeout: float) -> bool:
         return self._watch.wait(after, timeout)
@@ -238,13 +237,7 @@ class MongoStore:
             rows = list(cursor.sort("_id", ASCENDING).limit(limit).batch_size(_ROWS))
             if not rows:
                 self._database.head()  # or there is nothing because there is no store any more
-        return [Stored(*key_of(row), row["revision"], self._decoded(row)) for row in rows]
-
-    def _decoded(self, row: Row) -> Document:
-        try:
-            return decode(row["body"])
-        except msgspec.DecodeError as error:
-            raise StoreUnavailable(f"{self.name} is damaged: {row['_id']} has a body that is no JSON") from error
+        return [Stored(*key_of(row), row["revision"], row["body"]) for row in rows]
 
     def _forget(self, revision: int) -> None:
         """Let go of what was removed up to `revision`; what fails is made up for the next time."""

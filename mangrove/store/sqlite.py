@@ -7,19 +7,32 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
+from mangrove.base.errors import MangroveError
 from mangrove.store import leases
-from mangrove.store.batch import Writes, decode, encode, evaluate, is_text
+from mangrove.store.batch import Writes, encode, evaluate, is_text
 from mangrove.store.feed import Feed
 from mangrove.store.indexes import check_limit, check_query
-from mangrove.store.interface import ABSENT, Change, Lease, Operation, Stored, StoreUnavailable
+from mangrove.store.interface import ABSENT, Change, Lease, Operation, Stored
 from mangrove.store.sqlite_file import explained, indexed, lock, open_reader, open_writer
 
 #: Connections kept for the next reader: as many as the HTTP server has threads by default (waitress: 4).
 IDLE_READERS = 4
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one caller of `apply` wants written, and what became of it."""
+
+    operations: Sequence[Operation]
+    lease: Lease | None
+    done: bool = False
+    revision: int = 0
+    writes: Writes = field(default_factory=dict)
+    error: Exception | None = None
 
 
 class SqliteStore:
@@ -39,6 +52,8 @@ class SqliteStore:
             os.close(self._lock_file)
             raise
         self._writing = threading.Lock()
+        self._queueing = threading.Lock()
+        self._queue: list[_Batch] = []
         self._readers = Readers(self._path)
         self._feed = Feed(revision)
 
@@ -96,17 +111,15 @@ class SqliteStore:
         return self._feed.revision
 
     def apply(self, operations: Sequence[Operation], *, lease: Lease | None = None) -> int:
+        batch = _Batch(operations, lease)
+        with self._queueing:
+            self._queue.append(batch)
         with self._writing:
-            with self._transaction():
-                if lease is not None:
-                    leases.check(_lease(self._writer, lease.name), lease)
-                revision = self._feed.revision + 1
-                writes = evaluate(operations, revision, self._revision_of)
-                if not writes:
-                    return self._feed.revision
-                self._write(writes, revision)
-            self._feed.publish(writes)
-            return revision
+            if not batch.done:
+                self._write_queue()
+        if batch.error is not None:
+            raise batch.error
+        return batch.revision
 
     def changes(self, after: int, *, limit: int = 10_000) -> list[Change]:
         return self._feed.changes(after, limit)
@@ -150,6 +163,43 @@ class SqliteStore:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
 
+    def _write_queue(self) -> None:
+        """Write all batches that wait, each with a revision of its own: one commit, which is what takes long, for all.
+
+        Call with `_writing` held.
+        """
+        with self._queueing:
+            batches, self._queue = self._queue, []
+        failed: Exception | None = None
+        try:
+            with self._transaction():
+                revision = self._feed.revision
+                for batch in batches:
+                    revision = self._write_batch(batch, revision)
+        except Exception as error:
+            failed = error
+        for batch in batches:
+            batch.done = True
+            if failed is not None:
+                batch.error = batch.error or copy(failed)  # each thread raises its own
+            elif batch.writes:
+                self._feed.publish(batch.writes)
+
+    def _write_batch(self, batch: _Batch, revision: int) -> int:
+        """The revision after it; what its preconditions refuse has written nothing, and is no concern of the others."""
+        try:
+            if batch.lease is not None:
+                leases.check(_lease(self._writer, batch.lease.name), batch.lease)
+            writes = evaluate(batch.operations, revision + 1, self._revision_of)
+        except (MangroveError, ValueError, TypeError) as error:
+            batch.error = error
+            return revision
+        if writes:
+            revision += 1
+            self._write(writes, revision)
+        batch.writes, batch.revision = writes, revision
+        return revision
+
     def _write(self, writes: Writes, revision: int) -> None:
         self._writer.executemany(
             "INSERT INTO documents VALUES (?, ?, ?, ?) ON CONFLICT (collection, id) "
@@ -180,10 +230,7 @@ class SqliteStore:
         self._feed.check_open()
         with explained(self._path), self._readers.borrow() as connection:
             rows = connection.execute(sql, parameters).fetchall()
-        try:
-            return [Stored(collection, id, revision, decode(document)) for id, revision, document in rows]
-        except msgspec.DecodeError as error:
-            raise StoreUnavailable(f"{self._path} is damaged: {collection} has a document that is no JSON") from error
+        return [Stored(collection, *row) for row in rows]
 
 
 def _lease(connection: sqlite3.Connection, name: str) -> Lease | None:

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import msgspec
-
 from mangrove.base.errors import NotFound
 from mangrove.base.ids import is_id
 from mangrove.model.documents import APPLICATIONS, SERVICES, SLOTS, Application, Service, Slot
@@ -104,7 +102,7 @@ def _by_name(applications: Iterable[Application]) -> list[Application]:
 
 def as_struct(form: type[_T], stored: Stored) -> _T:
     """A stored document as its struct."""
-    return msgspec.convert(stored.document, form)
+    return stored.read(form)
 
 
 def found_as(form: type[_T], stored: Stored) -> Found[_T]:

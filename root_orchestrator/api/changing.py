@@ -94,7 +94,7 @@ class Changing(Writer):
         same = {
             digest
             for digest, stored in known.items()
-            if msgspec.structs.replace(msgspec.convert(stored.document, Specification), name=newer.name) == newer
+            if msgspec.structs.replace(stored.read(Specification), name=newer.name) == newer
         }
         return [slot for slot in slots if slot.value.specification not in same]
 

@@ -81,7 +81,7 @@ class Desired(Writer):
 
     def add_instance(self, caller: Caller, service: str) -> int:
         """Want one more instance of a service; its number. Raises NotFound."""
-        return self._retried(lambda: self._add_instance(caller, service))
+        return self._retried(lambda: self._add_instance(caller, service), about=service)
 
     def remove_instances(self, caller: Caller, service: str, number: int) -> None:
         """Want instance `number` (or `ALL_INSTANCES`) no more, for ever. Raises NotFound."""
@@ -156,7 +156,7 @@ class Desired(Writer):
             stored = self._store.get(SPECIFICATIONS, service.specification)
             if stored is None:
                 continue
-            specification = msgspec.convert(stored.document, Specification)
+            specification = stored.read(Specification)
             named = msgspec.structs.replace(
                 specification, name=_full_name(application, service.name, service.namespace)
             )

@@ -165,7 +165,7 @@ class Views:
         if not wanted:
             return {}
         found = self._store.get_many(collection, wanted)
-        return {id: msgspec.convert(stored.document, form) for id, stored in found.items()}
+        return {id: stored.read(form) for id, stored in found.items()}
 
 
 def _member(view: InstanceView) -> Member:

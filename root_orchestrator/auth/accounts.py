@@ -262,7 +262,7 @@ def _check_members(caller: Caller, before: Organization, after: Organization) ->
 
 
 def _as(form: type[_T], stored: Stored) -> _T:
-    return msgspec.convert(stored.document, form)
+    return stored.read(form)
 
 
 def _put(collection: str, stored: Stored, changed: msgspec.Struct) -> Put:

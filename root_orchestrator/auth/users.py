@@ -74,27 +74,27 @@ class Users:
     def named(self, name: str) -> User | None:
         """The user of that name."""
         found = self._store.query(USERS, "name", name, limit=1)
-        return msgspec.convert(found[0].document, User) if found else None
+        return found[0].read(User) if found else None
 
     def everybody(self) -> list[User]:
         """All users, by name."""
-        users = (msgspec.convert(stored.document, User) for stored in self._store.load(USERS))
+        users = (stored.read(User) for stored in self._store.load(USERS))
         return sorted(users, key=lambda user: user.name)
 
     def organizations(self) -> list[Organization]:
         """All organizations, by name."""
-        found = (msgspec.convert(stored.document, Organization) for stored in self._store.load(ORGANIZATIONS))
+        found = (stored.read(Organization) for stored in self._store.load(ORGANIZATIONS))
         return sorted(found, key=lambda organization: organization.name)
 
     def organization(self, id: str) -> Organization | None:
         """The organization of that id."""
         found = self._store.get(ORGANIZATIONS, id) if is_id(id) else None
-        return msgspec.convert(found.document, Organization) if found else None
+        return found.read(Organization) if found else None
 
     def organization_named(self, name: str) -> Organization | None:
         """The organization of that name."""
         found = self._store.query(ORGANIZATIONS, "name", name, limit=1)
-        return msgspec.convert(found[0].document, Organization) if found else None
+        return found[0].read(Organization) if found else None
 
     def caller(self, user_id: str, name: str, organization_id: str) -> Caller | None:
         """The user as they stand now, or None when that account is gone."""

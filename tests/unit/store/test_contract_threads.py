@@ -80,3 +80,30 @@ def test_no_update_is_lost_and_the_feed_tells_all(store: Store) -> None:
     numbers = [change.document["n"] for change in told if change.id == "shared" and change.document]
     assert numbers == sorted(set(numbers))  # what was written again meanwhile may have been left out
     assert numbers[-1] == THREADS * ROUNDS
+
+
+def test_batches_that_come_at_once_are_judged_each_for_itself(store: Store) -> None:
+    """Some contradict what others did a moment before; those are refused, and no others."""
+    first = store.apply([Put("things", "shared", {"n": 0})])
+    outcomes: list[str] = []
+    ready = threading.Barrier(THREADS * 2)
+
+    def write(thread: int) -> None:
+        ready.wait(30)
+        for number in range(10):
+            try:
+                if thread % 2:
+                    store.apply([Put("things", f"{thread}.{number}", {}, expect=0)])
+                else:
+                    store.apply([Put("things", "shared", {"n": thread}, expect=first), Put("things", "never", {})])
+                outcomes.append("written")
+            except RevisionConflict:
+                outcomes.append("refused")
+
+    with ThreadPoolExecutor(THREADS * 2) as pool:
+        for done in [pool.submit(write, thread) for thread in range(THREADS * 2)]:
+            done.result(60)
+    assert outcomes.count("written") == THREADS * 10 + 1
+    assert store.revision() == first + THREADS * 10 + 1
+    assert len({stored.revision for stored in store.load("things")}) == THREADS * 10 + 1  # shared and never are one
+    assert {change.revision for change in store.changes(0)} >= {first + 1, store.revision()}

@@ -136,5 +136,6 @@ def test_damage_is_said(uri: str, raw: Any) -> None:
     with closing(MongoStore(uri)) as store:
         store.apply([Put("things", "a", {"n": 1})])
         raw.documents.update_one({}, {"$set": {"body": "{"}})
+        [stored] = store.load("things")
         with pytest.raises(StoreUnavailable, match="damaged: things/a"):
-            store.load("things")
+            stored.read(dict)

@@ -182,7 +182,7 @@ def growing_tree(folder: Path) -> Iterator[Tree]:
     try:
         tree = Tree(folder)
         yield tree
-        for service in tree.client.all_services():
+        for service in tree.client.services():
             tree.undeploy(service.id)
         tree.wait_for_room()
     finally:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mangrove.base.errors import InvalidInput
-from mangrove.cli.options import RootOptions, named, root_options, ttl_option, uses_option
+from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
+from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_list, print_table
 from mangrove.cli.service import Step, Wish, wish_options
+from mangrove.client import names
+from mangrove.client.documents import Cluster
 
 _DATA = click.option(
     "--data-dir",
@@ -35,13 +39,52 @@ def run(arguments: tuple[str, ...]) -> None:
     raise SystemExit(guarded("cluster", program.run, arguments))
 
 
+@cluster.command("list")
+@output_option
+@root_options
+def list_clusters(root: RootOptions, output: Format) -> None:
+    """List the clusters, and whether they are heard."""
+    client = root.connect()
+
+    def shown(found: list[Any]) -> Any:
+        from mangrove.cli.tables import clusters_table
+
+        return clusters_table(client.read(list[Cluster], found))
+
+    empty = "No cluster has joined yet: `mangrove cluster token` makes a token for one."
+    print_list(output, client.documents("clusters"), shown, empty)
+
+
 @cluster.command()
 @click.argument("name")
+@output_option
 @root_options
-def remove(root: RootOptions, name: str) -> None:
+def show(root: RootOptions, name: str, output: Format) -> None:
+    """Show the cluster NAME and its nodes."""
+    client = root.connect()
+    found = names.cluster(client, name)
+    if output == "json":
+        print_json(client.document("clusters", found.id))
+        return
+    from mangrove.cli.tables import clusters_table, nodes_table
+
+    print_table(clusters_table([found]))
+    nodes = list(client.nodes(cluster=found.id))
+    if nodes:
+        click.echo()
+        print_table(nodes_table(nodes))
+
+
+@cluster.command()
+@click.argument("name")
+@confirm_option
+@root_options
+def remove(root: RootOptions, name: str, yes: bool) -> None:
     """Remove the cluster NAME for good: it may speak no more, and what it ran goes to other clusters."""
     client = root.connect()
-    client.remove_cluster(named(client.clusters(), name, "cluster").id)
+    found = names.cluster(client, name)
+    confirm(yes, f"Remove the cluster {found.name} with its {found.nodes} nodes?")
+    client.remove_cluster(found.id)
     click.echo(f"{name} was removed. If it still runs, its instances do too: stop it there.", err=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mangrove.model.attempt import Battery, GpuUsage, Usage
+from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity, NodeView
 from mangrove.model.documents import Child
 from mangrove.model.position import Position, covering, on_earth
@@ -88,9 +88,6 @@ def node_view(row: Row, child: Child, usage: Usage) -> NodeView:
             gpu=round(usage.gpu),
             vram=_mebibytes(usage.vram),
             gpu_temperature=round(usage.gpu_temperature),
-            temperatures={chip: _step_of(degrees) for chip, degrees in usage.temperatures.items()},
-            battery=_rounded_battery(usage.battery),
-            gpus=tuple(_rounded_gpu(gpu) for gpu in usage.gpus),
         ),
         row.attempts,
         child.software,
@@ -98,12 +95,8 @@ def node_view(row: Row, child: Child, usage: Usage) -> NodeView:
 
 
 def total_usage(usages: list[Usage], memory_mebibytes: int) -> Usage:
-    """All nodes as one: mean of CPU load and, over all GPUs, of theirs; sums of the rest, and the warmest GPU.
-
-    memory_mebibytes: of all nodes together.
-    """
+    """All nodes as one: mean of CPU and GPU load, sums of the rest. memory_mebibytes: of all nodes together."""
     count = max(1, len(usages))
-    loads = [gpu.load for usage in usages for gpu in usage.gpus if gpu.load is not None]
     memory = sum(usage.memory for usage in usages)
     return Usage(
         cpu=sum(usage.cpu for usage in usages) / count,
@@ -113,30 +106,10 @@ def total_usage(usages: list[Usage], memory_mebibytes: int) -> Usage:
         rx=sum(usage.rx for usage in usages),
         tx=sum(usage.tx for usage in usages),
         load=sum(usage.load for usage in usages),
-        gpu=sum(loads) / len(loads) if loads else 0.0,
+        gpu=sum(usage.gpu for usage in usages) / count,
         vram=sum(usage.vram for usage in usages),
         gpu_temperature=max((usage.gpu_temperature for usage in usages), default=0.0),
         measured=max((usage.measured for usage in usages), default=0.0),
-    )
-
-
-def _step_of(degrees: float) -> float:
-    """In steps of four: a processor's temperature moves with every burst of work."""
-    return round(degrees / 4) * 4
-
-
-def _rounded_battery(battery: Battery | None) -> Battery | None:
-    return None if battery is None else Battery(round(battery.percent), battery.charging)
-
-
-def _rounded_gpu(gpu: GpuUsage) -> GpuUsage:
-    return GpuUsage(
-        gpu.id,
-        gpu.name,
-        None if gpu.load is None else round(gpu.load),
-        gpu.memory,
-        None if gpu.used is None else _mebibytes(gpu.used),
-        None if gpu.temperature is None else _step_of(gpu.temperature),
     )
 
 

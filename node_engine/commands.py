@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
-from mangrove.base.errors import InvalidInput, MangroveError, NotFound
+from mangrove.base.errors import InvalidInput, MangroveError
 from mangrove.base.log import set_up_logging
-from mangrove.cli.options import RootOptions, named, root_options, ttl_option, uses_option
+from mangrove.cli.nouns import rows
+from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
+from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_list, print_table
+from mangrove.client import names
 from mangrove.client.cluster import DEFAULT_PORT, ClusterClient, operator_token_in
+from mangrove.client.documents import Node
 from mangrove.client.root import RootClient
 from mangrove.model.child import Capacity
 from node_engine import main as program
@@ -141,13 +146,53 @@ def token(
     )
 
 
+@node.command("list")
+@click.option("--cluster", metavar="NAME", help="Of this cluster alone.")
+@output_option
+@root_options
+def list_nodes(root: RootOptions, cluster: str | None, output: Format) -> None:
+    """List the nodes of all clusters."""
+    client = root.connect()
+    filters = {"cluster": names.cluster(client, cluster).id} if cluster else {}
+
+    def shown(found: list[Any]) -> Any:
+        from mangrove.cli.tables import nodes_table
+
+        return nodes_table(client.read(list[Node], found))
+
+    empty = "No node has joined yet: `mangrove node token` makes a token for one."
+    print_list(output, client.documents("nodes", **filters), shown, empty)
+
+
 @node.command()
 @click.argument("name")
+@output_option
 @root_options
-def remove(root: RootOptions, name: str) -> None:
+def show(root: RootOptions, name: str, output: Format) -> None:
+    """Show the node NAME and what runs on it."""
+    client = root.connect()
+    found = names.node(client, name)
+    if output == "json":
+        print_json(client.document("nodes", found.id))
+        return
+    from mangrove.cli.tables import instances_table, nodes_table
+
+    print_table(nodes_table([found]))
+    there = rows(client, list(client.instances(node=found.id)))
+    if there:
+        click.echo()
+        print_table(instances_table(there))
+
+
+@node.command()
+@click.argument("name")
+@confirm_option
+@root_options
+def remove(root: RootOptions, name: str, yes: bool) -> None:
     """Remove the node NAME for good, such as a dead one: it may speak no more, and its name is free again."""
     client = root.connect()
-    gone = named(client.nodes(), name, "node")
+    gone = names.node(client, name)
+    confirm(yes, f"Remove the node {gone.name} of {gone.cluster.name}?")
     client.remove_node(gone.cluster.id, gone.id)
     click.echo(
         f"{name} was removed. If it still runs, so do its instances: `mangrove node leave --force` there ends them.",
@@ -157,15 +202,13 @@ def remove(root: RootOptions, name: str) -> None:
 
 def _cluster_named(client: RootClient, name: str | None) -> str:
     """The id of the cluster of that name, or of the only one. Raises NotFound, InvalidInput."""
+    if name is not None:
+        return names.cluster(client, name).id
     ids = {cluster.name: cluster.id for cluster in client.clusters()}
-    known = ", ".join(sorted(ids)) or "none has joined"
-    if name is None and len(ids) == 1:
+    if len(ids) == 1:
         return next(iter(ids.values()))
-    if name is None:
-        raise InvalidInput("--cluster", f"name the cluster that the node shall join ({known})")
-    if name not in ids:
-        raise NotFound(f"--cluster: there is no cluster {name!r} ({known})")
-    return ids[name]
+    known = ", ".join(sorted(ids)) or "none has joined"
+    raise InvalidInput("--cluster", f"name the cluster that the node shall join ({known})")
 
 
 @node.command()

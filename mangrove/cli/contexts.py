@@ -15,7 +15,7 @@ import msgspec
 
 from mangrove.base.errors import CorruptFile, NotFound
 from mangrove.base.files import private_folder, write_atomically
-from mangrove.cli.nearest import nearest
+from mangrove.base.nearest import nearest
 from mangrove.client.root import Session
 
 

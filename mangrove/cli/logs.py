@@ -16,6 +16,7 @@ import msgspec
 from mangrove.base.errors import MangroveError, NotFound
 from mangrove.cli.options import RootOptions, root_options
 from mangrove.cli.output import output_option
+from mangrove.client import names
 from mangrove.client.logs import LogLine, read_logs
 from mangrove.client.root import RootClient
 
@@ -140,21 +141,11 @@ def _shower(one: _Named, output: Literal["table", "json"], timestamps: bool, pre
 
 
 def _wanted(client: RootClient, text: str) -> list[_Named]:
-    """The instances that are meant. Raises NotFound."""
-    services = [
-        (application.name, service)
-        for application in client.applications()
-        for service in client.services(application.id)
-    ]
-    for application, service in services:
-        whole = f"{application}.{service.name}"
-        for name in (service.id, whole, service.name):
-            of, dot, number = text.rpartition(".")
-            if name == text:
-                found = client.service(service.id).instances
-                if not found:
-                    raise NotFound(f"no instance of {whole} is wanted: `mangrove services` shows what there is")
-                return [_Named(f"{service.id}.{each.number}", f"{whole}.{each.number}") for each in found]
-            if dot and name == of and number.isdigit():
-                return [_Named(f"{service.id}.{number}", f"{whole}.{number}")]
-    raise NotFound(f"there is no service or instance {text!r}: `mangrove services` shows what there is")
+    """The instances that are meant, also one that is not there any more. Raises NotFound, Conflict."""
+    of, dot, number = text.rpartition(".")
+    if dot and number.isdecimal():
+        return [_Named(f"{names.service(client, of).id}.{int(number)}", text)]
+    service = client.service(names.service(client, text).id)
+    if not service.instances:
+        raise NotFound(f"no instance of {text} is wanted: `mangrove scale {text} 1` runs one")
+    return [_Named(f"{service.id}.{each.number}", f"{text}.{each.number}") for each in service.instances]

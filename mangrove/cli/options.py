@@ -6,19 +6,18 @@ import functools
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from mangrove.base.errors import Conflict, InvalidInput, MangroveError, NotFound, Unauthorized, Unavailable
+from mangrove.base.errors import InvalidInput, MangroveError, NotFound, Unauthorized, Unavailable
 from mangrove.cli import contexts, setups
 from mangrove.cli.contexts import Contexts
-from mangrove.cli.nearest import nearest
 from mangrove.client.http import parse_address
 from mangrove.client.root import DEFAULT_PORT, RootClient, Session
 
@@ -203,22 +202,3 @@ def root_options(command: Callable[..., None]) -> Callable[..., None]:
         command(RootOptions(root, user, password, folder, context, named), *args, **more)
 
     return with_options
-
-
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-
-
-_Thing = TypeVar("_Thing", bound=_Named)
-
-
-def named(things: Iterable[_Thing], name: str, noun: str) -> _Thing:
-    """The one thing of that name. Raises NotFound, which names those that are there, and Conflict."""
-    there = list(things)
-    found = [thing for thing in there if thing.name == name]
-    if not found:
-        raise NotFound(f"there is no {noun} {name!r}{nearest(name, (thing.name for thing in there))}")
-    if len(found) > 1:
-        raise Conflict(f"there are {len(found)} {noun}s named {name!r}: use the REST API with the id of one")
-    return found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,3 +51,13 @@ def print_table(table: Table) -> None:
     from mangrove.cli.tables import console
 
     console().print(table)
+
+
+#: For what cannot be undone.
+confirm_option = click.option("-y", "--yes", is_flag=True, help="Do not ask whether it is meant.")
+
+
+def confirm(yes: bool, question: str) -> None:
+    """Ask at a terminal whether it is meant; who types no ends the command. A script that asks means it."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)

@@ -102,7 +102,7 @@ class Story:
         shown = table("Where it runs", "instance", "status", "cluster", "node", ">from request to RUNNING")
         for row in self._rows():
             took = f"{1000 * self._took[row.name]:.0f} ms"
-            shown.add_row(row.name, coloured(row.status), row.cluster, row.node, took)
+            shown.add_row(row.name, coloured(row.instance.phase), row.cluster, row.node, took)
         self._console.print(shown)
 
     def _use(self) -> None:
@@ -163,7 +163,13 @@ class Story:
         for row in self._rows():
             moved = row.name in back
             after = f"{back[row.name]:.1f} s" if moved else ""
-            cells = (row.name, coloured(row.status), row.cluster, row.node, before[row.name].node if moved else "")
+            cells = (
+                row.name,
+                coloured(row.instance.phase),
+                row.cluster,
+                row.node,
+                before[row.name].node if moved else "",
+            )
             shown.add_row(*cells, after)
         self._console.print(shown)
         self._ask_board()
@@ -184,7 +190,7 @@ class Story:
             if used := row.instance.usage:
                 shown.add_row(
                     row.name,
-                    coloured(row.status),
+                    coloured(row.instance.phase),
                     row.node,
                     f"{used.memory / _MIB:.1f} MiB",
                     f"{used.cpu:.1f} % of a core",
@@ -197,7 +203,7 @@ class Story:
         return rows if all(row.instance.usage is not None for row in rows) else []
 
     def _rows(self) -> list[Row]:
-        return list(rows_of(self._client, [self._application]))
+        return rows_of(self._client, [self._application])
 
     def _wait(self, condition: Callable[[], _Value], what: str) -> _Value:
         """What `condition` gives once it is true. Raises TimedOut, and Ended when a program ends meanwhile."""

@@ -3,42 +3,54 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mangrove.client.documents import Application, Instance, Node, ServiceSummary
+from mangrove.client.documents import Application, Cluster, Event, Instance, Node, Past, Service
 from mangrove.client.root import RootClient
+from mangrove.model.phases import Phase
 
 #: Columns when the output is no terminal: lines are neither broken nor cut which others may search.
 _WIDE = 100_000
 
-#: What Oakestra says where there is nothing to say.
-_NO_DETAIL = "No extra information"
-
-#: How a status is shown. Oakestra writes what is wrong with the fit in other letters (`TargetCluster…`, `NO_…`); all
-#: that is neither well nor trouble is on its way.
-_WELL, _TROUBLE = ("RUNNING", "COMPLETED"), ("FAILED", "DEAD")
+#: How a phase is shown; all that is neither well nor trouble is on its way.
+_WELL = (Phase.RUNNING, Phase.COMPLETED)
+_TROUBLE = (Phase.FAILED, Phase.LOST, Phase.REFUSED, Phase.BACKING_OFF)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An instance of a service. status, detail: in Oakestra's words."""
+    """An instance of a service of an application."""
 
     application: Application
-    service: ServiceSummary
+    service: Service
     instance: Instance
-    status: str
-    detail: str
 
     @property
     def name(self) -> str:
         """Service and number, as in `sensor-0`."""
         return f"{self.service.name}-{self.instance.number}"
+
+    @property
+    def full_name(self) -> str:
+        """By which commands know it."""
+        return f"{self.application.name}.{self.service.name}.{self.instance.number}"
+
+    @property
+    def status(self) -> str:
+        """The phase, as it is shown."""
+        return self.instance.phase.value.upper()
+
+    @property
+    def runs(self) -> bool:
+        return self.instance.phase is Phase.RUNNING
 
     @property
     def node(self) -> str:
@@ -60,17 +72,14 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=_WIDE)
 
 
-def rows_of(root: RootClient, applications: Iterable[Application]) -> Iterator[Row]:
+def rows_of(root: RootClient, applications: Iterable[Application]) -> list[Row]:
     """All instances of applications. Raises what RootClient's methods raise."""
-    for application in applications:
-        for service in root.services(application.id):
-            words = {each["instance_number"]: each for each in service.instances}
-            for instance in root.service(service.id).instances:
-                said = words.get(instance.number)
-                if said is not None:  # else it is newer than the first answer
-                    detail = str(said["status_detail"])
-                    detail = "" if detail == _NO_DETAIL else detail
-                    yield Row(application, service, instance, str(said["status"]), detail)
+    return [
+        Row(application, service, instance)
+        for application in applications
+        for service in root.services(application.id)
+        for instance in root.service(service.id).instances
+    ]
 
 
 def table(title: str, *columns: str) -> Table:
@@ -95,18 +104,63 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
-def services_table(rows: Iterable[Row], title: str = "") -> Table:
+def applications_table(applications: Iterable[Application]) -> Table:
+    made = table("", "application", "namespace", "owner", ">services", "id", "description")
+    for each in sorted(applications, key=lambda each: (each.name, each.namespace)):
+        cells = (plain(each.name), plain(each.namespace), plain(each.owner), str(len(each.services)), each.id)
+        made.add_row(*cells, plain(each.description))
+    return made
+
+
+def services_table(services: Iterable[Service], applications: Mapping[str, Application]) -> Table:
+    """Services as lists have them, and what their instances do. applications: by id."""
+    made = table("", "service", ">running", "namespace", "id", "others")
+    for name, service in sorted(
+        ((service_name(each, applications), each) for each in services), key=lambda pair: pair[0]
+    ):
+        well = sum(service.phases.get(phase, 0) for phase in _WELL)
+        others = [f"{count} {coloured(Phase(phase))}" for phase, count in service.phases.items() if phase not in _WELL]
+        cells = (plain(name), f"{well}/{sum(service.phases.values())}", plain(service.namespace), service.id)
+        made.add_row(*cells, ", ".join(others))
+    return made
+
+
+def service_name(service: Service, applications: Mapping[str, Application]) -> str:
+    """By which commands know it. applications: by id."""
+    parent = applications.get(service.application)
+    return f"{parent.name}.{service.name}" if parent is not None else service.name
+
+
+def instances_table(rows: Iterable[Row], title: str = "") -> Table:
     """Instances, and where they run."""
-    made = table(title, "application", "service", ">instance", "status", "cluster", "node", "reason")
-    for row in rows:
+    made = table(title, "instance", "status", "cluster", "node", ">restarts", ">for", "reason")
+    now = time.time()
+    for row in sorted(rows, key=lambda row: (row.application.name, row.service.name, row.instance.number)):
         made.add_row(
-            plain(row.application.name),
-            plain(row.service.name),
-            str(row.instance.number),
-            coloured(row.status),
+            plain(row.full_name),
+            coloured(row.instance.phase),
             plain(row.cluster),
             plain(row.node),
-            plain(row.detail),
+            str(row.instance.restarts),
+            age(now - row.instance.since) if row.instance.since else "",
+            plain(row.instance.reason),
+        )
+    return made
+
+
+def clusters_table(clusters: Iterable[Cluster]) -> Table:
+    made = table("", "cluster", "state", ">nodes", ">cores", ">memory", ">heard", "id", "runtimes")
+    for each in sorted(clusters, key=lambda each: (each.name, each.id)):
+        room = each.capacity.allocatable
+        made.add_row(
+            plain(each.name),
+            _state(each.state),
+            str(each.nodes),
+            f"{room.cpu / 1000:g}",
+            f"{room.memory} MiB",
+            f"{age(each.age)} ago",
+            each.id,
+            plain(", ".join(each.capacity.runtimes)),
         )
     return made
 
@@ -115,14 +169,11 @@ def nodes_table(nodes: Iterable[Node], title: str = "") -> Table:
     """Nodes, and how busy they are."""
     made = table(title, "node", "cluster", "state", ">CPU", ">memory", ">instances", "runtimes")
     for node in sorted(nodes, key=lambda node: (node.cluster.name, node.name)):
-        room, used = node.capacity.allocatable, node.usage
-        cpu, memory = f"{room.cpu / 1000:g} cores", f"{room.memory} MiB"
-        if used.measured > 0:
-            cpu, memory = f"{used.cpu:.0f} % of {cpu}", f"{used.memory_percent:.0f} % of {memory}"
+        cpu, memory = used_of(node)
         made.add_row(
             plain(node.name),
             plain(node.cluster.name),
-            node.state if node.state == "live" else f"[yellow]{node.state}[/]",
+            _state(node.state),
             cpu,
             memory,
             str(node.instances),
@@ -131,13 +182,71 @@ def nodes_table(nodes: Iterable[Node], title: str = "") -> Table:
     return made
 
 
+def used_of(node: Node) -> tuple[str, str]:
+    """CPU and memory of a node: what of it is used, once that is measured."""
+    room, used = node.capacity.allocatable, node.usage
+    cpu, memory = f"{room.cpu / 1000:g} cores", f"{room.memory} MiB"
+    if used.measured > 0:
+        return f"{used.cpu:.0f} % of {cpu}", f"{used.memory_percent:.0f} % of {memory}"
+    return cpu, memory
+
+
+def facts(what: Mapping[str, str]) -> Table:
+    """Of one thing, what is known: a name and a value on each line, but for those that are empty."""
+    made = Table(box=None, show_header=False, pad_edge=False)
+    made.add_column(style="bold")
+    made.add_column(overflow="fold")
+    for name, value in what.items():
+        if value:
+            made.add_row(name, plain(value))
+    return made
+
+
+def history_table(history: Iterable[Past]) -> Table:
+    """Attempts that are over, the newest first."""
+    made = table("", "attempt", "ended as", "node", "exit code", "from", "to", "reason")
+    for past in sorted(history, key=lambda past: past.ended, reverse=True):
+        code = "" if past.exit_code is None else str(past.exit_code)
+        cells = (past.attempt, plain(past.phase).upper(), plain(name_of(past.node)), code)
+        made.add_row(*cells, moment(past.started), moment(past.ended), plain(past.reason))
+    return made
+
+
+def name_of(place: Any) -> str:
+    """What a place is called that comes as its name, or as an object with it."""
+    if isinstance(place, dict):
+        return str(place.get("name") or place.get("id") or "")
+    return str(place or "")
+
+
+def moment(seconds: float) -> str:
+    """A point in time, in the time of this machine; empty for none."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+
+
+def event_line(event: Event) -> str:
+    """An event on one line, with rich's markup."""
+    return f"[dim]{moment(event.time)}[/]  {plain(event.kind):12}  {plain(event.text)}"
+
+
 def plain(text: str) -> str:
     """What others have written, so that a terminal shows it and does nothing else."""
     return escape("".join(each if each.isprintable() or each == "\n" else "�" for each in text))
 
 
-def coloured(status: str) -> str:
-    """A status with the colour that says how things are."""
-    trouble = status in _TROUBLE or not status.isupper() or status.startswith("NO_")
-    colour = "green" if status in _WELL else "red" if trouble else "yellow"
-    return f"[{colour}]{status}[/]"
+def coloured(phase: Phase) -> str:
+    """A phase with the colour that says how things are."""
+    colour = "green" if phase in _WELL else "red" if phase in _TROUBLE else "yellow"
+    return f"[{colour}]{phase.value.upper()}[/]"
+
+
+def age(seconds: float) -> str:
+    """A length of time in its largest unit: `40s`, `3m`, `5h`, `12d`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def _state(state: str) -> str:
+    return state if state == "live" else f"[yellow]{plain(state)}[/]"

@@ -64,9 +64,9 @@ def up(
         setups.save(folder, msgspec.structs.replace(machine.setup, shown=True))
     option = option_for(folder)
     commands = {
-        f"mangrove nodes{option}": "what there is to run on",
+        f"mangrove node list{option}": "what there is to run on",
         f"mangrove deploy{option} FILE": "run what an SLA declares",
-        f"mangrove services{option}": "what runs where",
+        f"mangrove instance list{option}": "what runs where",
         f"mangrove down{option}": "stop it all; `mangrove up` goes on from there",
     }
     width = max(map(len, commands))

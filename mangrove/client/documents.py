@@ -14,43 +14,48 @@ from mangrove.model.resources import Resources
 
 
 class Application(msgspec.Struct, frozen=True):
-    """An application; owner: a user's name; services: their ids."""
+    """An application; owner: a user's name; services: their ids; organization: an id, empty for `root`."""
 
-    id: str = field(name="applicationID")
-    name: str = field(name="application_name")
-    namespace: str = field(name="application_namespace")
-    description: str = field(name="application_desc", default="")
-    owner: str = field(name="userId", default="")
-    services: tuple[str, ...] = field(name="microservices", default=())
-
-
-class ServiceSummary(msgspec.Struct, frozen=True):
-    """A service in a list. status: in Oakestra's words; detail: why, when it does not simply run."""
-
-    id: str = field(name="microserviceID")
-    name: str = field(name="microservice_name")
-    namespace: str = field(name="microservice_namespace")
-    application: str = field(name="applicationID")
-    application_name: str = field(name="app_name", default="")
-    status: str | None = None
-    detail: str | None = field(name="status_detail", default=None)
-    instances: tuple[dict[str, Any], ...] = field(name="instance_list", default=())
+    id: str
+    name: str
+    namespace: str
+    description: str = ""
+    owner: str = ""
+    services: tuple[str, ...] = ()
+    organization: str = ""
 
 
 class Place(msgspec.Struct, frozen=True):
     """A cluster or node that something is on; state, age: of a cluster, `live` or not, heard so many seconds ago."""
 
     id: str
-    name: str
+    name: str = ""
     state: str = ""
     age: float = 0.0
 
 
+class Past(msgspec.Struct, frozen=True):
+    """An attempt of an instance that is over. started, ended: wall-clock seconds."""
+
+    attempt: str
+    phase: str
+    cluster: Any = None
+    node: Any = None
+    reason: str = ""
+    exit_code: int | None = None
+    started: float = 0.0
+    ended: float = 0.0
+
+
 class Instance(msgspec.Struct, frozen=True):
-    """A slot and what became of it; since: wall-clock seconds; cluster and node: where it was given to, if anywhere."""
+    """A slot and what became of it; since: wall-clock seconds; cluster and node: where it was given to, if anywhere.
+
+    history: attempts before this one, as far as they were asked for.
+    """
 
     number: int
     phase: Phase
+    id: str = ""
     reason: str = ""
     restarts: int = 0
     failures: int = 0
@@ -61,18 +66,38 @@ class Instance(msgspec.Struct, frozen=True):
     node: Place | None = None
     address: str | None = None
     usage: Usage | None = None
+    history: tuple[Past, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """The id of the service that it is of."""
+        return self.id.rpartition(".")[0]
+
+
+class Rollout(msgspec.Struct, frozen=True):
+    """How far a service's newest specification has come.
+
+    updated, total: instances. state: `done`, `rolling` or `stopped`, the last with a reason.
+    """
+
+    updated: int = 0
+    total: int = 0
+    state: str = "done"
+    reason: str = ""
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A service with its instances, by number."""
+    """A service. In a list it has `phases`, how many instances are in each; alone it has its `instances`, by number."""
 
     id: str
     name: str
     namespace: str
     application: str
-    owner: str
+    owner: str = ""
     specification: dict[str, Any] = {}
     instances: tuple[Instance, ...] = field(name="slots", default=())
+    phases: dict[str, int] = field(name="instances", default_factory=dict)
+    rollout: Rollout = Rollout()
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -101,6 +126,49 @@ class Node(msgspec.Struct, frozen=True):
     usage: Usage = Usage()
     instances: int = 0
     software: str = ""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened. subject: id of what it is about; time: wall-clock seconds; text: for a person."""
+
+    id: str
+    time: float
+    kind: str
+    subject: str
+    text: str
+
+
+class Scaled(msgspec.Struct, frozen=True):
+    """What it took to have so many instances. added, removed: their numbers."""
+
+    instances: int
+    added: tuple[int, ...] = ()
+    removed: tuple[int, ...] = ()
+
+
+class Organization(msgspec.Struct, frozen=True):
+    """An organization, as far as it is named elsewhere."""
+
+    id: str
+    name: str = ""
+
+
+class Me(msgspec.Struct, frozen=True):
+    """Who asks. roles: in the organization of the login."""
+
+    name: str
+    organization: Organization
+    id: str = ""
+    roles: tuple[str, ...] = ()
+
+
+class User(msgspec.Struct, frozen=True):
+    """Somebody who may sign in. roles: in the organization of the login."""
+
+    name: str
+    email: str = ""
+    roles: tuple[str, ...] = ()
+    created: str = field(name="created_at", default="")
 
 
 class JoinToken(msgspec.Struct, frozen=True):

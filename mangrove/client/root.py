@@ -1,239 +1,291 @@
-"""The root's REST API as Python functions."""
+"""The root's REST API as Python functions.
+
+root = RootClient("root.example.org")
+root.login("Admin", password)
+for instance in root.instances(phase="running"):
+    print(instance.id, instance.node.name)
+"""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
-from threading import Lock
+from time import monotonic, sleep
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 import msgspec
 
-from mangrove.base.errors import Unauthorized
-from mangrove.client.documents import Application, Cluster, JoinToken, Node, Service, ServiceSummary
-from mangrove.client.http import TIMEOUT, Address, HttpClient, parse_address
+from mangrove.base.errors import Unavailable
+from mangrove.client.documents import (
+    Application,
+    Cluster,
+    Event,
+    Instance,
+    JoinToken,
+    Me,
+    Node,
+    Scaled,
+    Service,
+    User,
+)
+from mangrove.client.http import UnexpectedAnswer
+from mangrove.client.session import DEFAULT_PORT, REPEATS, Session, SignedIn, quoted
+from mangrove.client.sse import MEDIA_TYPE, read_events
+from mangrove.client.wait import Progress, wait_for_services
 
-#: Where a root listens unless it is told otherwise; Oakestra's clients have it built in.
-DEFAULT_PORT = 10000
+__all__ = ["ALL_INSTANCES", "DEFAULT_PORT", "REPEATS", "RootClient", "Session"]
 
 #: As an instance number: all of them.
 ALL_INSTANCES = -1
 
-#: How often a request is sent again whose answer was lost, or that was asked to come later: a root that restarts is
-#: there again after some seconds; who wants to wait longer waits by `wait_until`.
-REPEATS = 2
+#: Items asked for at a time: the most that a root gives.
+_PAGE = 1000
 
-_Answer = TypeVar("_Answer")
+#: Seconds before a stream of events that broke is asked for again, doubling up to the second.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 
-
-class Session(msgspec.Struct, frozen=True):
-    """A login. Whoever keeps it keeps it like a password."""
-
-    user: str
-    token: str
-    refresh_token: str
-
-    def __repr__(self) -> str:
-        return f"Session(user={self.user!r})"
+_Noun = TypeVar("_Noun")
 
 
-class RootClient:
+class RootClient(SignedIn):
     """Talks to the root at `address`; may be used from several threads.
 
-    repeats: as of HttpClient. session: of an earlier login. on_session: told each new session, so that it can be kept.
-    All methods raise what HttpClient.request raises; Unauthorized also when there was no login or it has expired.
+    Lists are iterators that ask for one page after the other. Filters are exact; an empty one is none. See SignedIn for
+    the arguments, and for what is raised.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        timeout: float = TIMEOUT,
-        ca_file: str | None = None,
-        repeats: int = REPEATS,
-        session: Session | None = None,
-        on_session: Callable[[Session], None] = lambda session: None,
-    ) -> None:
-        self._http = HttpClient(parse_address(address, DEFAULT_PORT), timeout=timeout, ca_file=ca_file, repeats=repeats)
-        self._session = session
-        self._on_session = on_session
-        self._renewing = Lock()
+    # Applications
 
-    def login(self, user: str, password: str, *, organization: str = "") -> None:
-        """Log in; everything else is asked as this user from now on."""
-        body = {"username": user, "password": password}
-        if organization:
-            body["organization_name"] = organization
-        tokens = self._http.request("POST", "/api/auth/login", body, form=_Tokens)
-        self._keep(Session(user, tokens.token, tokens.refresh_token))
-
-    @property
-    def address(self) -> Address:
-        """Where the root is."""
-        return self._http.address
-
-    def version(self) -> dict[str, Any]:
-        """What answers there: `program`, `name`, `software`, `protocols`. Needs no login."""
-        return msgspec.to_builtins(self._http.request("GET", "/api/v1/version", form=_Version))  # type: ignore[no-any-return]
-
-    def access_token(self) -> str:
-        """A token that is valid for some minutes, for others who talk to the root as this user."""
-        return self._renewed(self._known()).token
-
-    # Applications and services
-
-    def applications(self) -> list[Application]:
-        """The user's own."""
-        account = self._ask("GET", f"/api/user/{_quoted(self._known().user)}", form=_Account)
-        return self._ask("GET", f"/api/applications/{_quoted(account.id.oid)}", form=list[Application])
-
-    def all_applications(self) -> list[Application]:
-        """Everybody's; for Admin."""
-        return self._ask("GET", "/api/applications", form=list[Application])
+    def applications(self, *, name: str = "", namespace: str = "") -> Iterator[Application]:
+        """Those that one may see: one's own, for Admin everybody's."""
+        return self._list(Application, "applications", name=name, namespace=namespace)
 
     def application(self, id: str) -> Application:
-        return self._ask("GET", f"/api/application/{_quoted(id)}", form=Application)
+        return self.request("GET", f"/api/v1/applications/{quoted(id)}", form=Application)
 
     def create_applications(self, sla: Mapping[str, Any]) -> list[Application]:
         """Make the applications of an SLA, with their services but without instances; those that were made."""
-        applications = self._ask("POST", "/api/application", sla, form=list[Application])
+        answered = self.request("POST", "/api/application", sla, form=list[_Made])
         named = {(each["application_name"], each["application_namespace"]) for each in sla["applications"]}
-        return [each for each in applications if (each.name, each.namespace) in named]
+        return [each.application() for each in answered if (each.name, each.namespace) in named]
+
+    def change_application(self, id: str, fields: Mapping[str, Any]) -> None:
+        """fields: `application_name`, `application_namespace`, `application_desc`; what is not there stays."""
+        self.request("PUT", f"/api/application/{quoted(id)}", dict(fields), form=Any)
 
     def delete_application(self, id: str) -> None:
-        self._ask("DELETE", f"/api/application/{_quoted(id)}", form=Any)
+        """Remove it with all of its services, and stop what runs of them."""
+        self.request("DELETE", f"/api/application/{quoted(id)}", form=Any)
 
-    def services(self, application: str) -> list[ServiceSummary]:
-        """Those of the application with this id."""
-        return self._ask("GET", f"/api/services/{_quoted(application)}", form=list[ServiceSummary])
+    # Services
 
-    def all_services(self) -> list[ServiceSummary]:
-        """Everybody's; for Admin."""
-        return self._ask("GET", "/api/services", form=list[ServiceSummary])
+    def services(self, application: str = "", *, name: str = "", phase: str = "") -> Iterator[Service]:
+        """Those that one may see. application: an id."""
+        return self._list(Service, "services", application=application, name=name, phase=phase)
 
     def service(self, id: str) -> Service:
         """A service with its instances."""
-        return self._ask("GET", f"/api/v1/services/{_quoted(id)}", form=Service)
+        return self.request("GET", f"/api/v1/services/{quoted(id)}", form=Service)
+
+    def declaration(self, service: str) -> dict[str, Any]:
+        """A service as it was declared, in the words of an SLA, among others that the root adds."""
+        return self.request("GET", f"/api/service/{quoted(service)}", form=dict[str, Any])
+
+    def add_services(self, sla: Mapping[str, Any]) -> None:
+        """Add services to the one application of an SLA, whose `applicationID` says which."""
+        self.request("POST", "/api/service", sla, form=Any)
+
+    def update_service(self, id: str, sla: Mapping[str, Any]) -> None:
+        """Declare a service anew, as the one of an SLA. Its instances are replaced one after another."""
+        self.request("PUT", f"/api/service/{quoted(id)}", sla, form=Any)
 
     def delete_service(self, id: str) -> None:
-        self._ask("DELETE", f"/api/service/{_quoted(id)}", form=Any)
+        self.request("DELETE", f"/api/service/{quoted(id)}", form=Any)
+
+    def scale(self, service: str, instances: int) -> Scaled:
+        """Want so many instances; asking again changes nothing."""
+        return self.request("PUT", f"/api/v1/services/{quoted(service)}/scale", {"instances": instances}, form=Scaled)
 
     def deploy(self, service: str) -> int:
         """Ask for one more instance; its number."""
-        return self._ask("POST", f"/api/service/{_quoted(service)}/instance", form=_Deployed).instance_number
+        return self.request("POST", f"/api/service/{quoted(service)}/instance", form=_Deployed).instance_number
 
     def undeploy(self, service: str, number: int = ALL_INSTANCES) -> None:
         """Stop the instance with this number, or all."""
-        self._ask("DELETE", f"/api/service/{_quoted(service)}/instance/{number}", form=Any)
+        self.request("DELETE", f"/api/service/{quoted(service)}/instance/{number}", form=Any)
+
+    def explain(self, service: str) -> dict[str, Any]:
+        """Why its instances are where they are, or nowhere."""
+        return self.request("GET", f"/api/v1/services/{quoted(service)}/explain", form=dict[str, Any])
+
+    def wait(
+        self,
+        *services: str,
+        condition: str = "running",
+        timeout: float = 300.0,
+        progress: Callable[[str, Progress], None] = lambda service, progress: None,
+    ) -> None:
+        """Wait until services (ids) are as wanted. See `mangrove.client.wait.wait_for_services`."""
+        wait_for_services(self.service, services, condition, timeout=timeout, progress=progress)
+
+    # Instances
+
+    def instances(
+        self, *, service: str = "", application: str = "", cluster: str = "", node: str = "", phase: str = ""
+    ) -> Iterator[Instance]:
+        """Those that one may see; service, application, cluster, node: ids."""
+        filters = {"service": service, "application": application, "cluster": cluster, "node": node, "phase": phase}
+        return self._list(Instance, "instances", **filters)
+
+    def instance(self, id: str) -> Instance:
+        """An instance with its history."""
+        return self.request("GET", f"/api/v1/instances/{quoted(id)}", form=Instance)
 
     # Clusters and nodes
 
-    def clusters(self) -> list[Cluster]:
-        return list(self._listed("/api/v1/clusters", Cluster))
+    def clusters(self, *, name: str = "", state: str = "") -> Iterator[Cluster]:
+        return self._list(Cluster, "clusters", name=name, state=state)
 
-    def nodes(self) -> list[Node]:
-        """Those of all clusters, as their clusters last told."""
-        return list(self._listed("/api/v1/nodes", Node))
+    def cluster(self, id: str) -> Cluster:
+        return self.request("GET", f"/api/v1/clusters/{quoted(id)}", form=Cluster)
+
+    def nodes(self, *, cluster: str = "", name: str = "", state: str = "") -> Iterator[Node]:
+        """Those of all clusters, as their clusters last told. cluster: an id."""
+        return self._list(Node, "nodes", cluster=cluster, name=name, state=state)
+
+    def node(self, id: str) -> Node:
+        return self.request("GET", f"/api/v1/nodes/{quoted(id)}", form=Node)
 
     def cluster_token(self, *, ttl: float, uses: int = 1) -> JoinToken:
         """A new token for `uses` clusters to join the root within `ttl` seconds."""
-        return self._ask("POST", "/api/v1/cluster-tokens", {"ttl": ttl, "uses": uses}, form=JoinToken)
+        return self.request("POST", "/api/v1/cluster-tokens", {"ttl": ttl, "uses": uses}, form=JoinToken)
 
     def revoke_cluster_token(self, id: str) -> None:
-        self._ask("DELETE", f"/api/v1/cluster-tokens/{_quoted(id)}", form=Any)
+        self.request("DELETE", f"/api/v1/cluster-tokens/{quoted(id)}", form=Any)
 
     def node_token(self, cluster: str, *, ttl: float, uses: int = 1) -> JoinToken:
         """A new token for `uses` nodes to join the cluster with this id; the cluster must be connected."""
-        path = f"/api/v1/clusters/{_quoted(cluster)}/node-tokens"
-        return self._ask("POST", path, {"ttl": ttl, "uses": uses}, form=JoinToken)
+        path = f"/api/v1/clusters/{quoted(cluster)}/node-tokens"
+        return self.request("POST", path, {"ttl": ttl, "uses": uses}, form=JoinToken)
 
     def remove_cluster(self, id: str) -> None:
         """Let the cluster with this id speak no more; what it ran goes to others."""
-        self._ask("DELETE", f"/api/v1/clusters/{_quoted(id)}", form=Message)
+        self.request("DELETE", f"/api/v1/clusters/{quoted(id)}", form=Message)
 
     def remove_node(self, cluster: str, id: str) -> None:
         """Let a node of the cluster with this id speak no more; the cluster must be connected."""
-        self._ask("DELETE", f"/api/v1/clusters/{_quoted(cluster)}/nodes/{_quoted(id)}", form=Message)
+        self.request("DELETE", f"/api/v1/clusters/{quoted(cluster)}/nodes/{quoted(id)}", form=Message)
 
-    # The login behind it
+    # Events
 
-    def lines(self, path: str, *, accept: str, headers: Mapping[str, str] | None = None) -> Iterator[bytes]:
-        """The lines of an answer that lasts, as `HttpClient.lines` gives them."""
-        session = self._known()
-        lines = self._http.lines(path, bearer=session.token, accept=accept, headers=headers)
-        try:
-            first = next(lines, None)
-        except Unauthorized:
-            lines = self._http.lines(path, bearer=self._renewed(session).token, accept=accept, headers=headers)
-            first = next(lines, None)
-        with closing(lines):
-            if first is not None:
-                yield first
-                yield from lines
+    def events(self, *, after: str = "", subject: str = "", kind: str = "", limit: int = 100) -> list[Event]:
+        """At most `limit` events behind the cursor `after`, the oldest first; without one, the newest."""
+        query = _query(after=after, subject=subject, kind=kind, limit=str(limit))
+        return [
+            msgspec.convert(each, Event) for each in self.request("GET", f"/api/v1/events{query}", form=_Page).items
+        ]
 
-    def _listed(self, path: str, form: type[_Answer]) -> Iterator[_Answer]:
-        """All items of a list, a page at a time."""
+    def follow_events(
+        self, *, after: str = "", subject: str = "", kind: str = "", patience: float = 60.0
+    ) -> Iterator[Event]:
+        """Events as they happen, from behind the cursor `after` on, without end.
+
+        When the connection breaks, it goes on behind the last event that came. Raises Unavailable when that was not
+        possible for `patience` seconds.
+        """
+        path, headers = f"/api/v1/events{_query(subject=subject, kind=kind, after=after)}", dict[str, str]()
+        heard, pause = monotonic(), _FIRST_PAUSE
+        while True:
+            try:
+                for event in read_events(self.lines(path, accept=MEDIA_TYPE, headers=headers), after):
+                    heard, pause = monotonic(), _FIRST_PAUSE
+                    if event is not None:
+                        if event.id:
+                            headers["Last-Event-ID"] = event.id
+                        yield _event(event.data)
+            except Unavailable:
+                if monotonic() - heard > patience:
+                    raise
+            sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    # Users
+
+    def me(self) -> Me:
+        """Who one is to the root."""
+        return self.request("GET", "/api/v1/me", form=Me)
+
+    def users(self) -> list[User]:
+        """Everybody, with their roles in one's own organization; for Admin."""
+        return self.request("GET", "/api/users", form=list[User])
+
+    def create_user(self, name: str, password: str, *, email: str = "", roles: tuple[str, ...] = ()) -> None:
+        """A new user, who becomes a member of one's own organization; for Admin."""
+        body = {"name": name, "password": password, "email": email, "roles": roles}
+        self.request("POST", "/api/auth/register", body, form=Any)
+
+    def delete_user(self, name: str) -> None:
+        self.request("DELETE", f"/api/user/{quoted(name)}", form=Any)
+
+    def change_password(self, old: str, new: str) -> None:
+        """One's own. Logins that were made before end."""
+        self.request("POST", f"/api/user/{quoted(self.user)}", {"oldPassword": old, "newPassword": new}, form=Any)
+
+    def change_user(self, name: str, **fields: Any) -> None:
+        """fields: `email`, `roles`, `password` of somebody else; for Admin."""
+        self.request("PUT", f"/api/user/{quoted(name)}", fields, form=Any)
+
+    # Lists
+
+    def documents(self, noun: str, **filters: str) -> Iterator[dict[str, Any]]:
+        """All of a list of `/api/v1`, such as `nodes`, as the root writes them; one page is asked for at a time."""
         after = ""
         while True:
-            page = self._ask("GET", f"{path}?limit=1000&after={_quoted(after)}", form=_Page)
-            yield from (msgspec.convert(item, form, strict=False) for item in page.items)
+            path = f"/api/v1/{noun}{_query(limit=str(_PAGE), after=after, **filters)}"
+            page = self.request("GET", path, form=_Page)
+            yield from page.items
             if page.next is None:
                 return
+            if page.next == after:
+                raise UnexpectedAnswer(f"{self.address} gives the same page of {noun} again and again")
             after = page.next
 
-    def _ask(self, method: str, path: str, body: Any = None, *, form: type[_Answer]) -> _Answer:
-        session, key = self._known(), uuid.uuid4().hex
+    def document(self, noun: str, id: str) -> dict[str, Any]:
+        """One of a list of `/api/v1`, as the root writes it."""
+        return self.request("GET", f"/api/v1/{noun}/{quoted(id)}", form=dict[str, Any])
+
+    def _list(self, form: type[_Noun], noun: str, **filters: str) -> Iterator[_Noun]:
+        for document in self.documents(noun, **filters):
+            yield self.read(form, document)
+
+    def read(self, form: type[_Noun], document: Any) -> _Noun:
+        """A document of the root's as one of the types here. Raises UnexpectedAnswer."""
         try:
-            return self._http.request(method, path, body, bearer=session.token, key=key, form=form)
-        except Unauthorized:
-            renewed = self._renewed(session)
-        return self._http.request(method, path, body, bearer=renewed.token, key=key, form=form)
-
-    def _known(self) -> Session:
-        if self._session is None:
-            raise Unauthorized(f"not logged in to {self._http.address}: log in first")
-        return self._session
-
-    def _renewed(self, old: Session) -> Session:
-        """A session with a fresh token; made once, however many threads find that `old` has expired."""
-        with self._renewing:
-            current = self._known()
-            if current is not old:
-                return current
-            try:
-                path = "/api/auth/refresh"
-                token = self._http.request("POST", path, bearer=old.refresh_token, form=_Renewed).token
-            except Unauthorized as error:
-                raise Unauthorized(f"the login as {old.user} has ended ({error.message}): log in again") from None
-            return self._keep(msgspec.structs.replace(old, token=token))
-
-    def _keep(self, session: Session) -> Session:
-        self._session = session
-        self._on_session(session)
-        return session
+            return msgspec.convert(document, form)
+        except msgspec.ValidationError as error:
+            raise UnexpectedAnswer(
+                f"{self.address} describes {form.__name__.lower()}s in another form than expected ({error}): "
+                "do both sides run the same version of Mangrove?"
+            ) from None
 
 
 class _Page(msgspec.Struct):
     items: list[Any]
-    next: str | None
+    next: str | None = None
 
 
-class _Tokens(msgspec.Struct):
-    token: str
-    refresh_token: str
+class _Made(msgspec.Struct):
+    """An application as Oakestra's path answers it."""
 
+    id: str = msgspec.field(name="applicationID")
+    name: str = msgspec.field(name="application_name")
+    namespace: str = msgspec.field(name="application_namespace")
+    description: str = msgspec.field(name="application_desc", default="")
+    owner: str = msgspec.field(name="userId", default="")
+    services: tuple[str, ...] = msgspec.field(name="microservices", default=())
 
-class _Version(msgspec.Struct):
-    program: str
-    software: str
-    name: str = ""
-    protocols: list[int] = []
-
-
-class _Renewed(msgspec.Struct):
-    token: str
+    def application(self) -> Application:
+        return Application(self.id, self.name, self.namespace, self.description, self.owner, self.services)
 
 
 class Message(msgspec.Struct):
@@ -246,13 +298,14 @@ class _Deployed(msgspec.Struct):
     instance_number: int
 
 
-class _ObjectId(msgspec.Struct):
-    oid: str = msgspec.field(name="$oid")
+def _event(data: str) -> Event:
+    try:
+        return msgspec.json.decode(data, type=Event)
+    except msgspec.DecodeError as error:
+        raise UnexpectedAnswer(f"an event has another form than expected ({error})") from None
 
 
-class _Account(msgspec.Struct):
-    id: _ObjectId = msgspec.field(name="_id")
-
-
-def _quoted(id: str) -> str:
-    return quote(id, safe="")
+def _query(**given: str) -> str:
+    """The parameters that are not empty, as they stand behind a path."""
+    query = urlencode({name: value for name, value in given.items() if value})
+    return f"?{query}" if query else ""

@@ -46,34 +46,12 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.phase in ENDED
 
 
-class GpuUsage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One GPU. id: as its driver names it; load: percent; memory, used: bytes; temperature: degrees Celsius.
-
-    None: could not be read.
-    """
-
-    id: str
-    name: str = ""
-    load: float | None = None
-    memory: int = 0
-    used: int | None = None
-    temperature: float | None = None
-
-
-class Battery(msgspec.Struct, frozen=True):
-    """percent: how full it is; charging: whether the machine has other power."""
-
-    percent: float
-    charging: bool
-
-
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was measured, of an instance or of a whole node.
 
     cpu: percent of one core for an instance, of the whole machine for a node; memory, disk: bytes used;
     memory_percent: of the machine's memory; rx, tx: bytes received and sent since start; load: 1-minute load average;
-    gpu: percent; vram: bytes used; gpu_temperature: degrees Celsius, of the warmest; measured: wall-clock seconds.
-    Of nodes alone, where they have them: temperatures: degrees Celsius by chip; battery; gpus.
+    gpu: percent; vram: bytes used; gpu_temperature: degrees Celsius; measured: wall-clock seconds.
     """
 
     cpu: float = 0.0
@@ -87,6 +65,3 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     vram: int = 0
     gpu_temperature: float = 0.0
     measured: float = 0.0
-    temperatures: dict[str, float] = {}
-    battery: Battery | None = None
-    gpus: tuple[GpuUsage, ...] = ()

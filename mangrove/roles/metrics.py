@@ -110,9 +110,7 @@ TABLE: tuple[Metric, ...] = (
     Metric("node_memory_size_bytes", "gauge", "Memory of a node.", ("node", "name"), "bytes", _ALL),
     Metric("node_disk_bytes", "gauge", "In use on a node's disk.", ("node", "name"), "bytes", _ALL),
     Metric("node_disk_free_bytes", "gauge", "Free on a node's disk.", ("node", "name"), "bytes", _ALL),
-    Metric("node_gpu_ratio", "gauge", "Load of a GPU.", ("node", "name", "gpu"), "ratio", _ALL),
-    Metric("node_gpu_memory_bytes", "gauge", "In use on a GPU.", ("node", "name", "gpu"), "bytes", _ALL),
-    Metric("node_gpu_temperature_celsius", "gauge", "Of a GPU.", ("node", "name", "gpu"), "celsius", _ALL),
+    Metric("node_gpu_ratio", "gauge", "Mean load of a node's GPUs.", ("node", "name"), "ratio", _ALL),
     Metric("node_temperature_celsius", "gauge", "The warmest sensor of a node.", ("node", "name"), "celsius", _ALL),
     Metric("node_battery_ratio", "gauge", "Charge of a node's battery.", ("node", "name"), "ratio", _ALL),
     Metric(

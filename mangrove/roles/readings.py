@@ -72,15 +72,5 @@ def node(id: str, name: str, usage: Usage, capacity: Capacity) -> Iterator[Sampl
     yield Sample("node_memory_size_bytes", total.memory * _MIB, labels)
     yield Sample("node_disk_bytes", usage.disk, labels)
     yield Sample("node_disk_free_bytes", total.disk * _MIB, labels)
-    if usage.temperatures:
-        yield Sample("node_temperature_celsius", max(usage.temperatures.values()), labels)
-    if usage.battery is not None:
-        yield Sample("node_battery_ratio", usage.battery.percent / 100, labels)
-    for number, gpu in enumerate(usage.gpus):
-        of_gpu = (*labels, str(number))
-        if gpu.load is not None:
-            yield Sample("node_gpu_ratio", gpu.load / 100, of_gpu)
-        if gpu.used is not None:
-            yield Sample("node_gpu_memory_bytes", gpu.used, of_gpu)
-        if gpu.temperature is not None:
-            yield Sample("node_gpu_temperature_celsius", gpu.temperature, of_gpu)
+    if total.gpus:
+        yield Sample("node_gpu_ratio", usage.gpu / 100, labels)

@@ -10,11 +10,10 @@ from pathlib import Path
 import psutil
 
 from mangrove.base.clock import Clock, SystemClock
-from mangrove.model.attempt import GpuUsage, Usage
+from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
 from mangrove.model.resources import Resources
-from node_engine.telemetry.gpus import Gpu, Gpus
-from node_engine.telemetry.sensors import Sensors
+from node_engine.telemetry.gpus import Gpus
 
 _MIB = 1024 * 1024
 #: Free disk is told in steps of this many MiB, rounded down: it moves with every log line, and each new figure would
@@ -37,13 +36,10 @@ _NARROW = {"amd64": "386", "arm64": "arm"}
 class Telemetry:
     """Reads the machine. folder: where the engine keeps its data, whose disk counts."""
 
-    def __init__(
-        self, folder: Path, *, gpus: Gpus | None = None, clock: Clock | None = None, sensors: Sensors | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, gpus: Gpus | None = None, clock: Clock | None = None) -> None:
         self._folder = str(folder)
         self._gpus = gpus or Gpus()
         self._clock = clock or SystemClock()
-        self._sensors = sensors or Sensors(self._clock)
         self._cpu_before = _cpu_times()
 
     def usage(self) -> Usage:
@@ -51,7 +47,6 @@ class Telemetry:
         memory = psutil.virtual_memory()
         received, sent = _traffic()
         devices = self._gpus.read()
-        temperatures, battery = self._sensors.read()
         rates = [gpu.utilisation for gpu in devices if gpu.utilisation is not None]
         return Usage(
             cpu=self._cpu(),
@@ -65,9 +60,6 @@ class Telemetry:
             vram=sum(gpu.used for gpu in devices),
             gpu_temperature=max((gpu.temperature or 0.0 for gpu in devices), default=0.0),
             measured=self._clock.wall(),
-            temperatures=temperatures,
-            battery=battery,
-            gpus=tuple(_usage_of(gpu) for gpu in devices),
         )
 
     def capacity(self) -> Capacity:
@@ -109,11 +101,6 @@ def architecture(machine: str = os.uname().machine, *, narrow: bool = sys.maxsiz
     """The machine's architecture in Docker's words. narrow: whether the system has 32 bits."""
     word = _ARCHITECTURES.get(machine, machine)
     return _NARROW.get(word, word) if narrow else word
-
-
-def _usage_of(gpu: Gpu) -> GpuUsage:
-    used = None if gpu.free is None else gpu.used
-    return GpuUsage(gpu.uuid, gpu.name, gpu.utilisation, gpu.memory, used, gpu.temperature)
 
 
 def _cpu_times() -> tuple[float, float]:

@@ -50,7 +50,7 @@ def nothing_left(tree: Tree, engine: docker.DockerClient) -> Iterator[None]:
     """After each test all is removed again, and nothing died of it."""
     pids = tree.pids()
     yield
-    for application in tree.client.all_applications():
+    for application in tree.client.applications():
         tree.client.delete_application(application.id)
     eventually(lambda: not containers(tree, engine), "all containers to be gone")
     if "n1" in pids:

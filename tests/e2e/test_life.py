@@ -31,7 +31,7 @@ def nothing_left(tree: Tree) -> Iterator[None]:
     """After each test all is removed again: every process that an application had, within seconds."""
     before = {name: pid for name, pid in tree.pids().items() if name != "late"}
     yield
-    for application in tree.client.all_applications():
+    for application in tree.client.applications():
         tree.client.delete_application(application.id)
     eventually(lambda: not tree.running(), "all processes to be gone")
     nodes = tree.nodes.values()

@@ -77,7 +77,7 @@ def test_the_life_of_an_application(tree: Tree, oak: OakCli) -> None:
 def test_an_application_that_is_deployed_as_it_is_created(tree: Tree, oak: OakCli) -> None:
     oak.add_sla("quick", sla(process(microservice_name="web")))
     oak.run("app", "create", "--sla-file-name", "quick", "-d")
-    [service] = [each.id for each in tree.client.all_services()]
+    [service] = [each.id for each in tree.client.services()]
     tree.wait_running(service)
     oak.run("app", "delete", "-y")
     tree.wait_gone(service)

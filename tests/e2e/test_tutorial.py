@@ -64,7 +64,7 @@ def test_the_tutorial_uses_both_machines() -> None:
 
 
 def test_an_answer_that_is_not_there_is_noticed() -> None:
-    step = Step("one", "mangrove nodes", ("… one … garage …", "… two …"))
+    step = Step("one", "mangrove node list", ("… one … garage …", "… two …"))
     assert missing(step, "│ one  │ garage │\n│ two │ x │") == ""
     assert missing(step, "│ two  │ garage │\n│ one │ garage │") == "… two …"
     assert missing(step, "") == "… one … garage …"

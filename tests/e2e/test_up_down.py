@@ -66,7 +66,7 @@ def counting(machine: Machine, name: str) -> tuple[dict[str, Any], Callable[[], 
 
 def instance_of(client: RootClient) -> Instance:
     """The only instance there is."""
-    [service] = client.all_services()
+    [service] = client.services()
     [instance] = client.service(service.id).instances
     return instance
 
@@ -101,7 +101,7 @@ def test_what_was_deployed_runs_again_after_down_and_up(machine: Machine) -> Non
     [address] = re.findall(r"The root listens on (http://127\.0\.0\.1:\d+)", said.output)
     [password] = re.findall(r"with the password (\S+)", said.output)
     assert password == (folder / "admin.password").read_text().strip()
-    assert "RUNNING" not in machine.mangrove("services", "--root", address, "--password", password).output
+    assert "RUNNING" not in machine.mangrove("instance", "list", "--root", address, "--password", password).output
     for log in folder.glob("*.log"):
         assert password not in log.read_text()
         assert "mgv-" not in log.read_text()
@@ -111,13 +111,15 @@ def test_what_was_deployed_runs_again_after_down_and_up(machine: Machine) -> Non
     first = wait_running(client)
     identities = {cluster.id for cluster in client.clusters()}, {node.id for node in client.nodes()}
     assert [
-        line for line in machine.mangrove("services", "--dir", str(folder)).output.splitlines() if "RUNNING" in line
+        line
+        for line in machine.mangrove("instance", "list", "--dir", str(folder)).output.splitlines()
+        if "RUNNING" in line
     ]
 
     assert "Stopped a root, 1 cluster and 1 node" in down(machine, folder)
     assert machine.processes() == []
     assert "Nothing of the set-up" in down(machine, folder)
-    error = machine.mangrove("services", "--dir", str(folder), ok=False).error
+    error = machine.mangrove("instance", "list", "--dir", str(folder), ok=False).error
     assert f"`mangrove up --dir {folder}` starts it." in error
 
     # The options of the first time are remembered, and nothing is shown twice.
@@ -239,7 +241,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_left_half_done(
 
     # A port that somebody took while the set-up was down.
     client = up(machine, folder, "--port", "0", "--runtimes", "process")
-    assert client.nodes()
+    assert list(client.nodes())
     down(machine, folder)
     port = json.loads((folder / "setup.json").read_text())["port"] + 3
     with socket.create_server(("127.0.0.1", port)):

@@ -187,8 +187,8 @@ class Tree:
 
     def summary(self, service: str) -> tuple[str | None, str]:
         """Status and status_detail of a service in Oakestra's words."""
-        [found] = [each for each in self.client.all_services() if each.id == service]
-        return found.status, found.detail or ""
+        found = self.client.declaration(service)
+        return found["status"], found["status_detail"] or ""
 
     def wait_phase(self, service: str, phase: Phase, number: int = 0, seconds: float = PATIENCE) -> Instance:
         """An instance once it is in that phase."""

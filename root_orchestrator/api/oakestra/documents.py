@@ -171,12 +171,11 @@ def _usage_of_nodes(view: ClusterView) -> Usage:
     live = [node for node in view.nodes if node.state == "live"]
     cores = sum(node.capacity.allocatable.cpu for node in live) or 1
     memory = sum(node.capacity.allocatable.memory for node in live) or 1
-    loads = [gpu.load for node in live for gpu in node.usage.gpus if gpu.load is not None]
     return Usage(
         cpu=sum(node.usage.cpu * node.capacity.allocatable.cpu for node in live) / cores,
         memory_percent=sum(node.usage.memory_percent * node.capacity.allocatable.memory for node in live) / memory,
         memory=sum(node.usage.memory for node in live),
-        gpu=sum(loads) / len(loads) if loads else 0.0,
+        gpu=max((node.usage.gpu for node in live), default=0.0),
         vram=sum(node.usage.vram for node in live),
         gpu_temperature=max((node.usage.gpu_temperature for node in live), default=0.0),
     )

@@ -24,7 +24,7 @@ def test_a_login_is_kept_for_its_owner_alone_and_without_the_password(cli: Comma
     assert stat.S_IMODE(cli.contexts.stat().st_mode) == 0o600
     (context,) = kept(cli).values()
     assert context.keys() == {"root", "user", "token", "refresh_token"}
-    assert cli("nodes").code == 0
+    assert cli("node", "list").code == 0
 
 
 def test_passwords_come_from_the_environment_too_and_are_never_guessed(cli: CommandLine, served: Served) -> None:
@@ -69,24 +69,24 @@ def test_logging_out_forgets_the_tokens_and_logging_in_again_needs_no_address(cl
     said = cli("logout")
     assert (said.code, said.error) == (0, "Logged out of sea.\n")
     assert kept(cli)["sea"].keys() == {"root", "user"}
-    said = cli("nodes")
+    said = cli("node", "list")
     assert (said.code, said.error) == (4, "Error: you have logged out of sea: `mangrove login --context sea`\n")
     assert cli("login", "--password-stdin", stdin="Admin").code == 0
-    assert cli("nodes").code == 0
+    assert cli("node", "list").code == 0
     assert cli("logout", "--all").code == 0
-    assert cli("nodes").code == 4
+    assert cli("node", "list").code == 4
 
 
 def test_tokens_are_renewed_and_the_new_ones_kept(cli: CommandLine, served: Served) -> None:
     cli("login", served.address, "--password-stdin", stdin="Admin")
     (before,) = kept(cli).values()
     served.api.clock.advance_to(served.api.clock.now() + 3600)
-    assert cli("nodes").code == 0
+    assert cli("node", "list").code == 0
     (after,) = kept(cli).values()
     assert after["token"] != before["token"]
     assert after["refresh_token"] == before["refresh_token"]
     served.api.clock.advance_to(served.api.clock.now() + 365 * 24 * 3600)
-    said = cli("nodes")
+    said = cli("node", "list")
     assert said.code == 4
     assert "the login as Admin has ended" in said.error
 
@@ -99,18 +99,18 @@ def test_an_access_token_for_other_programs(cli: CommandLine, served: Served) ->
 
 
 def test_who_names_the_address_uses_the_login_that_is_kept_for_it(cli: CommandLine, served: Served) -> None:
-    assert cli("nodes", "--root", served.address).code == 2
+    assert cli("node", "list", "--root", served.address).code == 2
     cli("login", served.address, "--password-stdin", stdin="Admin")
-    assert cli("nodes", "--root", f"http://{served.address}").code == 0
-    assert cli("nodes", "--root", served.address, "--user", "Admin").code == 0
-    assert cli("nodes", "--root", served.address, "--user", "bob").code == 2
-    assert cli("nodes", "--password", "wrong").code == 4
+    assert cli("node", "list", "--root", f"http://{served.address}").code == 0
+    assert cli("node", "list", "--root", served.address, "--user", "Admin").code == 0
+    assert cli("node", "list", "--root", served.address, "--user", "bob").code == 2
+    assert cli("node", "list", "--password", "wrong").code == 4
 
 
 def test_a_file_of_logins_that_cannot_be_read_is_named(cli: CommandLine, served: Served) -> None:
     cli.contexts.parent.mkdir(parents=True)
     cli.contexts.write_text("{")
-    said = cli("nodes")
+    said = cli("node", "list")
     assert said.code == 1
     assert f"{cli.contexts} cannot be read" in said.error
     assert "log in again" in said.error

@@ -1,4 +1,4 @@
-"""Tables of what runs where: true for every instance, and harmless whatever others have written into them."""
+"""Tables: what they say, and that what others have written cannot disturb them."""
 
 from __future__ import annotations
 
@@ -9,32 +9,19 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mangrove.cli.tables import Row, nodes_table, plain, rows_of, services_table
-from mangrove.client.documents import Application, Instance, Node, Place, Service, ServiceSummary
+from mangrove.cli.tables import Row, age, event_line, instances_table, nodes_table, plain, services_table
+from mangrove.client.documents import Application, Event, Instance, Node, Place, Service
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 
 APPLICATION = Application("a" * 24, "pulse", "demo")
-PLACED = Instance(0, Phase.RUNNING, cluster=Place("c1", "north"), node=Place("n1", "north-1"))
+PLACED = Instance(0, Phase.RUNNING, "s.0", cluster=Place("c", "north"), node=Place("n1", "north-1"))
 
 
-class FakeRoot:
-    """What a root answers about one service with some instances."""
-
-    def __init__(self, said: list[dict[str, Any]], instances: tuple[Instance, ...]) -> None:
-        self._said, self._instances = said, instances
-
-    def services(self, application: str) -> list[ServiceSummary]:
-        return [ServiceSummary("s" * 24, "sensor", "demo", application, instances=tuple(self._said))]
-
-    def service(self, id: str) -> Service:
-        return Service(id, "sensor", "demo", APPLICATION.id, "Admin", instances=self._instances)
-
-
-def word(number: int, status: str, detail: str = "No extra information") -> dict[str, Any]:
-    return {"instance_number": number, "status": status, "status_detail": detail}
+def service(name: str = "sensor", **phases: int) -> Service:
+    return Service("s", name, "demo", APPLICATION.id, phases=phases)
 
 
 def shown(table: Any) -> str:
@@ -44,34 +31,33 @@ def shown(table: Any) -> str:
 
 
 def test_instances_with_status_place_and_reason() -> None:
-    pending = Instance(2, Phase.PENDING, reason="no node fits")
-    root = FakeRoot([word(0, "RUNNING"), word(2, "NoActiveClusterWithCapacity", "no node fits")], (PLACED, pending))
-    rows = list(rows_of(root, [APPLICATION]))  # type: ignore[arg-type]
-    assert [(row.name, row.status, row.cluster, row.node, row.node_id, row.detail) for row in rows] == [
-        ("sensor-0", "RUNNING", "north", "north-1", "n1", ""),
-        ("sensor-2", "NoActiveClusterWithCapacity", "", "", "", "no node fits"),
+    pending = Instance(2, Phase.PENDING, "s.2", reason="no node fits")
+    rows = [Row(APPLICATION, service(), pending), Row(APPLICATION, service(), PLACED)]
+    assert [(row.name, row.status, row.cluster, row.node, row.node_id, row.runs) for row in rows] == [
+        ("sensor-2", "PENDING", "", "", "", False),
+        ("sensor-0", "RUNNING", "north", "north-1", "n1", True),
     ]
-    lines = [line for line in shown(services_table(rows)).splitlines() if "sensor" in line]
-    assert lines[0].split() == ["pulse", "sensor", "0", "RUNNING", "north", "north-1"]
-    assert "no node fits" in lines[1]
+    lines = shown(instances_table(rows)).splitlines()
+    assert lines[1].split() == ["pulse.sensor.0", "RUNNING", "north", "north-1", "0"]
+    assert "no node fits" in lines[2]
 
 
-def test_an_instance_that_came_between_two_answers_is_left_for_the_next_look() -> None:
-    newer = Instance(1, Phase.PENDING)
-    root = FakeRoot([word(0, "RUNNING")], (PLACED, newer))
-    assert [row.name for row in rows_of(root, [APPLICATION])] == ["sensor-0"]  # type: ignore[arg-type]
+def test_services_with_what_their_instances_do() -> None:
+    line = shown(services_table([service(running=2, completed=1, pending=3)], {APPLICATION.id: APPLICATION}))
+    assert line.splitlines()[1].split() == ["pulse.sensor", "3/6", "demo", "s", "3", "PENDING"]
 
 
 @pytest.mark.parametrize("text", ["[red]trouble[/]", "[/]", "exit code 3 [Errno 2]", "a\\[b]"])
 def test_what_looks_like_markup_is_shown_as_it_is(text: str) -> None:
-    row = Row(APPLICATION, ServiceSummary("s", text, "demo", "a"), PLACED, "FAILED", text)
-    assert shown(services_table([row])).count(text) == 2
+    row = Row(APPLICATION, service(text), Instance(0, Phase.FAILED, reason=text))
+    assert shown(instances_table([row])).count(text) == 2
 
 
 def test_a_node_cannot_play_with_the_terminal() -> None:
     assert plain("\x1b[2Jgone\r\x07") == "�[2Jgone��"
-    row = Row(APPLICATION, ServiceSummary("s", "sensor", "demo", "a"), PLACED, "FAILED", "\x1b]0;title\x07")
-    assert "\x1b" not in shown(services_table([row]))
+    row = Row(APPLICATION, service(), Instance(0, Phase.FAILED, reason="\x1b]0;title\x07"))
+    assert "\x1b" not in shown(instances_table([row]))
+    assert "\x1b" not in event_line(Event("1", 0.0, "placed", "x", "\x1b[2J"))
 
 
 def test_nodes_by_cluster_and_name_measured_or_not_yet() -> None:
@@ -87,3 +73,10 @@ def test_nodes_by_cluster_and_name_measured_or_not_yet() -> None:
         ["z", "north", "silent", "4 cores", "8192 MiB", "3", "docker, process"],
         ["b", "south", "live", "12 % of 4 cores", "50 % of 8192 MiB", "0", "docker, process"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-3, "0s"), (59.9, "59s"), (60, "1m"), (7200, "2h"), (86400 * 12.5, "12d")]
+)
+def test_ages(seconds: float, text: str) -> None:
+    assert age(seconds) == text

@@ -107,31 +107,39 @@ def test_an_application_from_start_to_end(root: Root) -> None:
     client = root.admin()
     (application,) = client.create_applications(sla())
     assert (application.name, application.namespace, application.description) == ("tide", "test", "measures")
-    assert client.applications() == client.all_applications() == [client.application(application.id)]
+    assert list(client.applications()) == [client.application(application.id)] == [application]
     (summary,) = client.services(application.id)
-    assert client.all_services() == [summary]
+    assert list(client.services(name="gauge")) == [summary]
+    assert list(client.services(name="other")) == []
     assert (summary.id, summary.name, summary.application) == (*application.services, "gauge", application.id)
 
     assert [client.deploy(summary.id) for _ in range(3)] == [0, 1, 2]
     service = client.service(summary.id)
     assert [(each.number, each.phase) for each in service.instances] == [(n, Phase.PENDING) for n in range(3)]
     assert service.specification["image"] == "gauge:1"
+    assert [each.id for each in client.instances(service=summary.id)] == [f"{summary.id}.{n}" for n in range(3)]
+    assert client.instance(f"{summary.id}.1").service == summary.id
+    assert [each.phases for each in client.services()] == [{"pending": 3}]
     client.undeploy(summary.id, 1)
     assert [each.number for each in client.service(summary.id).instances] == [0, 2]
     client.undeploy(summary.id)
     assert client.service(summary.id).instances == ()
+    scaled = client.scale(summary.id, 2)
+    assert (scaled.instances, scaled.added, scaled.removed) == (2, (3, 4), ())
+    assert client.scale(summary.id, 2).added == ()
+    assert client.scale(summary.id, 0).removed == (3, 4)
 
     client.delete_service(summary.id)
-    assert client.services(application.id) == []
+    assert list(client.services(application.id)) == []
     client.delete_application(application.id)
-    assert client.applications() == []
+    assert list(client.applications()) == []
 
 
 def test_only_what_was_made_is_answered(root: Root) -> None:
     client = root.admin()
     client.create_applications(sla())
     assert [each.name for each in client.create_applications(sla("ebb"))] == ["ebb"]
-    assert len(client.applications()) == 2
+    assert len(list(client.applications())) == 2
 
 
 def test_errors_carry_what_the_root_says(root: Root) -> None:
@@ -149,7 +157,7 @@ def test_errors_carry_what_the_root_says(root: Root) -> None:
 
 def test_clusters_and_nodes(root: Root) -> None:
     client = root.admin()
-    assert (client.clusters(), client.nodes()) == ([], [])
+    assert (list(client.clusters()), list(client.nodes())) == ([], [])
     capacity = Capacity(allocatable=Resources(cpu=4000, memory=1024), runtimes=("docker",))
     child = Child(id=CLUSTER, name="reef", state="live", capacity=capacity, software="0.1.0")
     node = NodeView(id="n1", name="pi", state="live", capacity=capacity, instances=2, usage=Usage(cpu=12.5))
@@ -185,10 +193,10 @@ def test_a_token_that_expired_is_renewed_once(root: Root) -> None:
     client = root.admin()
     root.clock.advance_to(root.clock.now() + 24 * 3600)
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda _: client.clusters(), range(8))) == [[]] * 8
+        assert list(pool.map(lambda _: list(client.clusters()), range(8))) == [[]] * 8
     first, second = root.sessions
     assert first.token != second.token
-    assert root.client(second).clusters() == []
+    assert list(root.client(second).clusters()) == []
     assert len(root.sessions) == 2
 
 
@@ -196,14 +204,14 @@ def test_a_login_ends(root: Root) -> None:
     client = root.admin()
     root.clock.advance_to(root.clock.now() + 365 * 24 * 3600)
     with pytest.raises(Unauthorized, match=r"the login as Admin has ended \(.+\): log in again"):
-        client.clusters()
+        list(client.clusters())
     client.login("Admin", "Admin")
-    assert client.clusters() == []
+    assert list(client.clusters()) == []
 
 
 def test_without_a_login_nothing_is_asked(root: Root) -> None:
     with pytest.raises(Unauthorized, match=f"not logged in to http://{root.address}: log in first"):
-        root.client().clusters()
+        list(root.client().clusters())
     with pytest.raises(Unauthorized, match="wrong username or password"):
         root.client().login("Admin", "guess")
     with pytest.raises(NotFound, match="organization_name"):
@@ -221,4 +229,4 @@ def test_a_root_whose_store_is_away(root: Root) -> None:
     client = root.admin()
     root.store.close()
     with pytest.raises(Unavailable):
-        client.clusters()
+        list(client.clusters())

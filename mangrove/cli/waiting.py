@@ -1,0 +1,61 @@
+"""Waiting for services at the command line: bars at a terminal, else a line for each change."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import click
+
+from mangrove.cli.options import Duration
+from mangrove.client.root import RootClient
+from mangrove.client.wait import Progress
+
+wait_option = click.option("--wait", is_flag=True, help="Wait until it is done, and show how far it is.")
+timeout_option = click.option(
+    "--timeout", type=Duration(), default="5m", show_default=True, help="How long to wait, as 90s, 30m or 1h."
+)
+
+
+def wait_for(client: RootClient, services: Mapping[str, str], condition: str, timeout: float) -> None:
+    """Wait until services are as wanted. services: ids by name. Raises what RootClient.wait raises."""
+    names = {id: name for name, id in services.items()}
+    with _bars(names) if sys.stderr.isatty() else _lines(names, condition) as show:
+        client.wait(*names, condition=condition, timeout=timeout, progress=show)
+
+
+@contextmanager
+def _bars(names: Mapping[str, str]) -> Iterator[Callable[[str, Progress], None]]:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[doing]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        tasks = {id: bars.add_task(escape(name), total=None, doing="") for id, name in names.items()}
+
+        def show(id: str, now: Progress) -> None:
+            bars.update(tasks[id], completed=now.done, total=now.total or None, doing=escape(now.doing))
+
+        yield show
+
+
+@contextmanager
+def _lines(names: Mapping[str, str], condition: str) -> Iterator[Callable[[str, Progress], None]]:
+    said: dict[str, Progress] = {}
+
+    def show(id: str, now: Progress) -> None:
+        if said.get(id) != now:
+            said[id] = now
+            doing = f" ({now.doing})" if now.doing else ""
+            click.echo(f"{names[id]}: {now.done} of {now.total} {condition}{doing}", err=True)
+
+    yield show

@@ -1,0 +1,140 @@
+"""The command as a user types it against a real tree: from login to delete."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import MakeTree
+from tests.e2e.machine import Machine
+from tests.e2e.programs import PATIENCE, eventually
+from tests.e2e.tree import Tree
+
+SLA = """
+sla_version: v2.0
+customerID: me
+applications:
+  - application_name: shop
+    application_namespace: test
+    microservices:
+      - microservice_name: web
+        microservice_namespace: test
+        virtualization: process
+        code: sleep
+        cmd: [sleep, "1000"]
+        memory: 16
+      - microservice_name: job
+        microservice_namespace: test
+        virtualization: process
+        code: "true"
+        cmd: ["true"]
+        one_shot: true
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(plant: MakeTree) -> Tree:
+    return plant().start(alpha=["n1", "n2"])
+
+
+@pytest.fixture
+def machine(tree: Tree, tmp_path: Path) -> Iterator[Machine]:
+    """Somebody's own machine, logged in to the root of the tree."""
+    machine = Machine(tmp_path)
+    machine.environment["MANGROVE_PASSWORD"] = "Admin"
+    machine.mangrove("login", tree.root.address, "--context", "tree")
+    del machine.environment["MANGROVE_PASSWORD"]
+    (tmp_path / "shop.yaml").write_text(SLA)
+    yield machine
+    machine.end()
+    for application in list(tree.client.applications()):
+        tree.client.delete_application(application.id)
+    eventually(lambda: not tree.running(), "all processes to be gone")
+
+
+def test_an_application_from_its_file_to_its_end(tree: Tree, machine: Machine) -> None:
+    file = str(machine.home / "shop.yaml")
+    assert machine.mangrove("diff", file).output == "+ shop\n+ shop.web\n+ shop.job\n"
+    said = machine.mangrove("deploy", file, "--wait")
+    assert "shop.web: created; instance requested" in said.output
+    assert "shop.job: 1 of 1 running" in said.error
+    web, job = machine.mangrove("instance", "list").output.splitlines()[:0:-1]
+    assert web.split()[:3] == ["shop.web.0", "RUNNING", "alpha"]
+    assert job.split()[0] == "shop.job.0"
+    machine.mangrove("wait", "shop.job", "--for", "completed")
+    [running] = tree.running()
+    assert running.node in machine.mangrove("instance", "show", "shop.web.0").output
+
+    # Twice as many, all shown in the tree of the whole.
+    machine.mangrove("scale", "shop.web", "2", "--wait")
+    assert len(tree.running()) == 2
+    shown = machine.mangrove("top", "--once").output
+    assert "1 cluster, 2 of 2 nodes live, 2 instances run" in shown
+    assert shown.count("shop.web.") == 2
+
+    # Another command: both are replaced, one after the other, and the file says no more what there is.
+    changed = machine.home / "changed.yaml"
+    changed.write_text(SLA.replace('"1000"', '"2000"'))
+    assert machine.mangrove("diff", str(changed), "--exit-code", ok=False).code == 7
+    said = machine.mangrove("deploy", str(changed), "--wait")
+    assert "shop.web: changed (cmd); 2 instances are replaced" in said.output
+    service = json.loads(machine.mangrove("service", "show", "shop.web", "-o", "json").output)
+    assert service["rollout"]["state"] == "done"
+    assert service["specification"]["command"][-1] == "2000"
+    assert [attempt.attempt for attempt in tree.running()] != [running.attempt]
+    assert "replaced" in machine.mangrove("instance", "show", "shop.web.0").output
+
+    # And to its end.
+    machine.mangrove("undeploy", "shop.web", "--wait")
+    eventually(lambda: not tree.running(), "all processes to be gone")
+    machine.mangrove("app", "delete", "shop")
+    machine.mangrove("wait", "shop.web", "--for", "deleted")
+    assert json.loads(machine.mangrove("service", "list", "-o", "json").output) == []
+
+
+def test_the_file_of_init_runs_as_it_is(tree: Tree, machine: Machine) -> None:
+    file = machine.home / "mine.yaml"
+    machine.mangrove("init", str(file), "--name", "mine")
+    file.write_text(file.read_text().replace("18080", str(tree.free_port())))
+    machine.mangrove("deploy", str(file), "--wait")
+    assert (
+        json.loads(machine.mangrove("instance", "list", "--app", "mine", "-o", "json").output)[0]["phase"] == "running"
+    )
+    assert machine.mangrove("diff", str(file)).error == "Nothing would change.\n"
+
+
+def test_what_cannot_run_says_why_and_is_not_waited_for_for_ever(tree: Tree, machine: Machine) -> None:
+    file = machine.home / "large.yaml"
+    file.write_text(SLA.replace("memory: 16", "memory: 9999999"))
+    said = machine.mangrove("deploy", str(file), "--wait", "--timeout", "3s", ok=False)
+    assert said.code == 6
+    assert "memory" in said.error
+    assert "shop.web.0  PENDING" in machine.mangrove("top", "--once").output
+
+
+def test_names_and_refusals_of_a_real_root(tree: Tree, machine: Machine) -> None:
+    said = machine.mangrove("node", "show", "n3", ok=False)
+    assert (said.code, said.error) == (3, "Error: there is no node 'n3' (there is n1, n2)\n")
+    assert json.loads(machine.mangrove("node", "show", "n1", "-o", "json").output)["name"] == "n1"
+    assert machine.mangrove("cluster", "list").output.splitlines()[1].split()[:3] == ["alpha", "live", "2"]
+    assert "root " in machine.mangrove("version").output
+    found = json.loads(machine.mangrove("doctor", "-o", "json", ok=False).output)
+    assert {each["check"]: each["state"] for each in found}["login"] == "well"
+    machine.mangrove("logout")
+    assert machine.mangrove("node", "list", ok=False).code == 4
+
+
+def test_waiting_is_interrupted_tidily(tree: Tree, machine: Machine) -> None:
+    machine.mangrove("deploy", str(machine.home / "shop.yaml"), "--wait")
+    with machine.begin("wait", "shop", "--for", "deleted") as process:
+        assert process.stderr is not None
+        assert "still there" in process.stderr.readline()
+        os.kill(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "Traceback" not in error

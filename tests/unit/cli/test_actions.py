@@ -1,0 +1,121 @@
+"""Scaling, stopping, waiting, changing, and users, against the real API."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.root_api import RootApi, microservice
+from tests.unit.cli.conftest import CommandLine
+
+
+@pytest.fixture
+def web(root: RootApi) -> str:
+    """A service without instances; its id."""
+    id: str = root.create("shop", microservice("web", environment=["A=1", "B=2"]))["microservices"][0]
+    return id
+
+
+def numbers(root: RootApi) -> list[int]:
+    return sorted(slot.number for slot in root.slots().values() if slot.desired == "run")
+
+
+def test_scaling_is_said_and_repeatable(cli: CommandLine, root: RootApi, web: str) -> None:
+    assert cli("scale", "shop.web", "2").output == "shop.web: 2 wanted; added 0, 1\n"
+    assert cli("scale", "shop.web", "2").output == "shop.web: 2 wanted; nothing to do\n"
+    assert cli("service", "scale", "web", "1").output == "web: 1 wanted; removed 1\n"
+    said = json.loads(cli("scale", "web", "2", "-o", "json").output)
+    assert said == {"instances": 2, "added": [2], "removed": []}
+    assert numbers(root) == [0, 2]
+    assert cli("scale", "web", "0", "--wait", "--timeout", "5s").code == 0
+    assert cli("scale", "web", "many").code == 2
+    assert cli("scale", "web", "-1").code == 2
+
+
+def test_undeploying_one_a_service_or_an_application(cli: CommandLine, root: RootApi, web: str) -> None:
+    cli("scale", "web", "4")
+    assert cli("undeploy", "shop.web.1").error == "shop.web.1 is stopped.\n"
+    assert numbers(root) == [0, 2, 3]
+    assert cli("undeploy", "shop.web.1").code == 3
+    assert cli("undeploy", "shop.web", "-y").code == 0
+    assert numbers(root) == []
+    cli("scale", "web", "2")
+    assert cli("undeploy", "shop", "-y", "--wait", "--timeout", "5s").code == 0
+    assert numbers(root) == []
+    assert cli("undeploy", "shopp").code == 3
+
+
+def test_waiting_for_what_becomes_of_a_service(cli: CommandLine, root: RootApi, web: str) -> None:
+    assert cli("wait", "shop.web", "--for", "stopped", "--timeout", "5").code == 0
+    assert cli("wait", "shop.web", "--timeout", "0.2").code == 6
+    assert cli("wait", "shop.nothing").code == 3
+    assert cli("wait", "shop.nothing", "--for", "deleted").code == 0
+    assert cli("wait", "shop.web", "--for", "flying").code == 2
+    assert cli("wait", "shop.web.0").code == 2
+    cli("service", "delete", "web", "-y")
+    assert cli("wait", "shop.web", "--for", "deleted").code == 0
+
+
+def test_a_service_is_changed_without_a_file(cli: CommandLine, root: RootApi, web: str) -> None:
+    said = cli("service", "update", "shop.web", "--code", "nginx:2", "--env", "B=3", "--env", "A=", "--env", "C=4=5")
+    assert said.code == 0, said.error
+    runs = root.get(f"/api/v1/services/{web}")["specification"]
+    assert runs["image"] == "nginx:2"
+    assert [each for each in runs["environment"] if each[0] in "ABC"] == ["B=3", "C=4=5"]
+    assert runs["ports"][0]["host"] == 8080
+    assert runs["resources"]["memory"] == 100
+    assert cli("service", "update", "shop.web").code == 2
+    assert cli("service", "update", "shop.web", "--env", "A").code == 2
+    assert cli("service", "update", "shop.web", "--memory", "-1").code == 2
+
+
+def test_users(cli: CommandLine, root: RootApi) -> None:
+    said = cli("user", "create", "eve", "--role", "Application_Provider", "--password-stdin", stdin="a-good-password\n")
+    assert said.code == 0, said.error
+    assert cli("user", "create", "eve", "--password-stdin", stdin="a-good-password\n").code == 4
+    lines = cli("user", "list").output.splitlines()
+    assert lines[2].split()[0] == "eve"
+    assert "Application_Provider" in lines[2]
+    assert {each["name"] for each in json.loads(cli("user", "list", "-o", "json").output)} == {"Admin", "eve"}
+    assert cli("user", "update", "eve", "--no-roles", "--email", "eve@example.org").code == 0
+    assert "eve@example.org" in cli("user", "list").output
+    assert cli("user", "update", "eve").code == 2
+    assert cli("user", "password", "eve", "--password-stdin", stdin="another-password\n").code == 0
+    assert root.login("eve", "another-password").status_code == 200
+    said = cli("user", "password", "--password-stdin", stdin="Admin\na-new-password\n")
+    assert said.code == 0, said.error
+    assert root.login("Admin", "a-new-password").status_code == 200
+    assert cli("login", "--password-stdin", stdin="a-new-password").code == 0
+    assert cli("user", "delete", "eve", "-y").code == 0
+    assert cli("user", "delete", "eve", "-y").code == 3
+    assert cli("user", "create", "bob").code == 2
+
+
+def test_organizations(cli: CommandLine, root: RootApi) -> None:
+    assert cli("org", "create", "tide").code == 0
+    assert [line.split()[:2] for line in cli("org", "list").output.splitlines()[1:]] == [["root", "1"], ["tide", "0"]]
+    said = cli("org", "delete", "tid", "-y")
+    assert (said.code, said.error) == (3, "Error: there is no organization 'tid'; did you mean 'tide'?\n")
+    assert cli("org", "delete", "tide", "-y").code == 0
+
+
+def test_the_whole_tree(cli: CommandLine, root: RootApi, web: str) -> None:
+    root.add_cluster()
+    root.add_node()
+    cli("scale", "web", "3")
+    root.run(f"{web}.0")
+    root.place(f"{web}.1")
+    root.leave_pending(f"{web}.2", "no node fits")
+    lines = [line.strip("│├└─ ") for line in cli("top", "--once").output.splitlines()]
+    assert "1 cluster, 1 of 1 node live, 1 instance runs" in lines[0]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["alpha"],
+        ["shop.web.1", "ASSIGNED"],
+        ["node1", "CPU"],
+        ["shop.web.0", "RUNNING"],
+        ["nowhere"],
+        ["shop.web.2", "PENDING"],
+    ]
+    assert "no node fits" in lines[-1]
+    assert cli("top").output.splitlines()[1:] == cli("top", "--once").output.splitlines()[1:]

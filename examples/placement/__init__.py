@@ -1,0 +1,1 @@
+"""A scorer of one's own, as docs/placement.md explains it."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from mangrove import __version__
+from mangrove.base.errors import InvalidInput
 from mangrove.base.ids import new_id
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.link.messages import PROTOCOL
@@ -25,9 +26,11 @@ from mangrove.roles.streams import Streams
 from mangrove.roles.web import common_routes
 from root_orchestrator.api.app import create_app
 from root_orchestrator.auth.keys import load_or_create_key
+from root_orchestrator.auth.resets import Post
 from root_orchestrator.auth.users import ensure_admin, password_in
 from root_orchestrator.history.history import History
 from root_orchestrator.live import LiveFleet, measured
+from root_orchestrator.mail import Errands, mail_server
 
 #: Figures kept of each instance and cluster: what Oakestra's clients draw as history.
 _USAGE_KEPT = 100
@@ -50,13 +53,32 @@ def parser() -> argparse.ArgumentParser:
         "--admin-password-file", type=Path, help="what it holds is Admin's password from the first start on"
     )
     options.add_argument("--cors", action="append", default=[], metavar="ORIGIN", help="a web page that may call it")
+    mail = options.add_argument_group("mail", "for users who forgot their password; without it, Admins are told")
+    mail.add_argument("--smtp", metavar="URL", help="server: smtps://user@host, or smtp://host:587 with STARTTLS")
+    mail.add_argument("--smtp-password-file", type=Path, metavar="FILE", help="holds the password of that user")
+    mail.add_argument("--mail-from", default="", metavar="ADDRESS", help="where mails come from")
+    mail.add_argument(
+        "--reset-link", default="", metavar="URL", help="page where a new password is chosen; the token comes behind it"
+    )
     return options
+
+
+def post_of(options: argparse.Namespace) -> Post | None:
+    """How mail is sent, if it is. Raises InvalidInput, OSError."""
+    if not options.smtp:
+        return None
+    if not options.reset_link.startswith(("https://", "http://")):
+        raise InvalidInput("--reset-link", "is needed with --smtp: the page of the dashboard, with https://")
+    file: Path | None = options.smtp_password_file
+    password = file.read_text().strip() if file else ""
+    return Post(options.reset_link, mail_server(options.smtp, password, options.mail_from).send)
 
 
 def run(arguments: Sequence[str]) -> None:
     """Start everything in order, serve, and stop it in reverse. Raises MangroveError, OSError."""
     options = parser().parse_args(arguments)
     begin_logging("root", options)
+    post = post_of(options)
     base = Base(options, "root.db")
     with ExitStack() as ending:
         ending.callback(base.close)
@@ -95,6 +117,8 @@ def run(arguments: Sequence[str]) -> None:
             on_joined=base.refresh_accounts,
             on_left=lambda identity: base.refresh_accounts(),
         )
+        errands = Errands()
+        ending.callback(errands.stop)
         streams = Streams(base.clock)
         exposition = Exposition("root", (running.readings, lambda: readings.nodes(parent.nodes()), history.readings))
         app = create_app(
@@ -108,6 +132,8 @@ def run(arguments: Sequence[str]) -> None:
             cors_origins=options.cors,
             more_routes=[*common, metrics_route(exposition, base.metrics_token)],
             on_revoked=lambda identity: base.refresh_accounts(),
+            post=post,
+            later=errands.post,
             on_answered=exposition.on_answered,
         )
         running.start()

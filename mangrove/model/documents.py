@@ -25,6 +25,7 @@ TOKENS = "tokens"  # Token by id, written by whoever may make tokens
 EVENTS = "events"  # Event, append only
 NODES = "nodes"  # NodeView by `cluster/node`, written by the link to the children (root only)
 USERS = "users"  # User, written by the API (root only)
+RESETS = "password_resets"  # Reset by user id, written by the API (root only)
 ORGANIZATIONS = "organizations"  # Organization, written by the API (root only)
 HISTORY_FINE = "history_fine"  # usage by the minute, packed, by time; written by housekeeping (root only)
 HISTORY_COARSE = "history_coarse"  # the same by the quarter of an hour
@@ -217,6 +218,19 @@ class User(msgspec.Struct, frozen=True):
     password: str
     created: float
     generation: int = 1
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """That a user (by id) may choose a new password with a token, of which only the hash is kept.
+
+    expires: wall-clock seconds. generation, email: the user's when it was given out; it is void when they have changed.
+    """
+
+    user: str
+    hash: str
+    expires: float
+    generation: int
+    email: str
 
 
 class Member(msgspec.Struct, frozen=True):

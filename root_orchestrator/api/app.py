@@ -29,6 +29,7 @@ from root_orchestrator.auth.accounts import Accounts
 from root_orchestrator.auth.credentials import Credentials
 from root_orchestrator.auth.guard import guard
 from root_orchestrator.auth.passwords import Passwords
+from root_orchestrator.auth.resets import Post, Resets
 from root_orchestrator.auth.tokens import TokenSigner
 from root_orchestrator.auth.users import Users
 from root_orchestrator.history.history import History
@@ -47,6 +48,8 @@ def create_app(
     more_routes: Sequence[Route] = (),
     passwords: Passwords | None = None,
     on_revoked: Callable[[Identity], None] = lambda identity: None,
+    post: Post | None = None,
+    later: Callable[[Callable[[], None]], None] = lambda errand: errand(),
     on_answered: OnAnswered = lambda method, route, status, seconds: None,
 ) -> Flask:
     """The API on `store`.
@@ -54,12 +57,14 @@ def create_app(
     key: signs access tokens. fleet: what is known of the children beyond the store. history: of usage. streams: places
     for answers that last. allow_default_admin: whether Oakestra's default password is accepted. cors_origins: of web
     pages that may call it. more_routes: to add to those of the API (health, version, joining). on_revoked: called when
-    a cluster may no longer speak. on_answered: see install_requests.
+    a cluster may no longer speak. post: how links for new passwords are mailed, if they are. later: does what may take
+    long apart from the request that asks for it. on_answered: see install_requests.
     """
     app = Flask("root_orchestrator", static_folder=None)
     live = fleet or NoFleet()
     catalog, users, signer = Catalog(store), Users(store), TokenSigner(key, clock)
     credentials, accounts = Credentials(users, passwords or Passwords(), clock), Accounts(store, clock)
+    resets = Resets(store, clock, users, later, post)
     desired, views = Desired(store, catalog), Views(store, catalog, live, clock)
     changing = Changing(store, catalog, views)
 
@@ -70,7 +75,7 @@ def create_app(
     routes = [
         *more_routes,
         *login.routes(users, credentials, signer, allow_default_admin=allow_default_admin),
-        *user_routes.routes(users, credentials, accounts),
+        *user_routes.routes(users, credentials, accounts, resets),
         *organizations.routes(users, accounts),
         *applications.routes(catalog, desired),
         *services.routes(catalog, desired, changing, views),

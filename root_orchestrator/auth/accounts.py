@@ -14,11 +14,11 @@ import msgspec
 from mangrove.base.clock import Clock
 from mangrove.base.errors import Conflict, Forbidden, InvalidInput, NotFound
 from mangrove.base.ids import NewId, is_id, new_id
-from mangrove.model.documents import APPLICATIONS, META, ORGANIZATIONS, USERS, Member, Organization, User
+from mangrove.model.documents import APPLICATIONS, META, ORGANIZATIONS, RESETS, USERS, Member, Organization, User
 from mangrove.model.validation import shown
 from mangrove.store.interface import ABSENT, Delete, Operation, Put, Store, Stored
 from root_orchestrator.auth.rules import ADMIN, ROLES, Scope
-from root_orchestrator.auth.users import ACCOUNTS, ROOT_ORGANIZATION, Caller
+from root_orchestrator.auth.users import ACCOUNTS, ROOT_ORGANIZATION, Caller, renewed
 from root_orchestrator.writer import Writer
 
 _T = TypeVar("_T")
@@ -61,7 +61,7 @@ class Accounts(Writer):
             present = _as(User, stored)
             if (present.id, present.password) != (user.id, user.password):
                 raise Conflict("your password was changed meanwhile; sign in again")
-            return None, [_put(USERS, stored, _renewed(present, password))]
+            return None, [_put(USERS, stored, renewed(present, password))]
 
         self._written(write)
 
@@ -87,7 +87,7 @@ class Accounts(Writer):
             if email is not None:
                 user = msgspec.structs.replace(user, email=email)
             if password is not None:
-                user = _renewed(user, password)
+                user = renewed(user, password)
             operations: list[Operation] = [_put(USERS, stored, user)]
             before = _as(Organization, home)
             # Clients send roles with every change: having none is no reason to make somebody a member.
@@ -112,7 +112,7 @@ class Accounts(Writer):
             if self._store.query(APPLICATIONS, "owner", name, limit=1):
                 # A later user of the same name would find them theirs.
                 raise Conflict(f"{shown(name)} still has applications; delete them first")
-            operations: list[Operation] = [Delete(USERS, stored.id, stored.revision)]
+            operations: list[Operation] = [Delete(USERS, stored.id, stored.revision), Delete(RESETS, stored.id)]
             for home in self._store.load(ORGANIZATIONS):
                 organization = _as(Organization, home)
                 if organization.roles_of(stored.id) is not None:
@@ -268,10 +268,6 @@ def _as(form: type[_T], stored: Stored) -> _T:
 def _put(collection: str, stored: Stored, changed: msgspec.Struct) -> Put:
     document: dict[str, Any] = msgspec.to_builtins(changed)
     return Put(collection, stored.id, document, stored.revision)
-
-
-def _renewed(user: User, password: str) -> User:
-    return msgspec.structs.replace(user, password=password, generation=user.generation + 1)
 
 
 def _with_roles(organization: Organization, user: str, roles: Sequence[str]) -> Organization:

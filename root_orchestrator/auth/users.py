@@ -126,6 +126,11 @@ def password_in(file: Path | None) -> str:
     return password
 
 
+def renewed(user: User, password: str) -> User:
+    """The user with a new password (its hash), which ends all tokens given out before."""
+    return msgspec.structs.replace(user, password=password, generation=user.generation + 1)
+
+
 def is_default_login(name: str, password: str) -> bool:
     """Whether these are the credentials that everybody knows."""
     return name == ADMIN and password == _DEFAULT_PASSWORD

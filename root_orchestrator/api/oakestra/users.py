@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import msgspec
 from flask import request
-from werkzeug.exceptions import NotImplemented as NotImplementedHere
 
 from mangrove.base.errors import Forbidden, InvalidInput, Unauthorized
 from mangrove.model.documents import Organization, User
@@ -18,6 +17,7 @@ from root_orchestrator.api.oakestra.documents import user_document
 from root_orchestrator.auth.accounts import Accounts, no_organization, no_user
 from root_orchestrator.auth.credentials import Credentials
 from root_orchestrator.auth.guard import caller
+from root_orchestrator.auth.resets import Resets
 from root_orchestrator.auth.rules import MANAGE_ACCOUNTS, OWN_ACCOUNT, READ_ACCOUNTS, Scope
 from root_orchestrator.auth.users import Users, known_roles
 
@@ -57,7 +57,21 @@ class PasswordChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     new: str = msgspec.field(name="newPassword")
 
 
-def routes(users: Users, credentials: Credentials, accounts: Accounts) -> list[Route]:
+class ResetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who forgot their password. domain: counts for nothing, since links lead where the operator says."""
+
+    username: Annotated[str, msgspec.Meta(max_length=256)]
+    domain: Annotated[str, msgspec.Meta(max_length=256)] = ""
+
+
+class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new password, with the token that was mailed."""
+
+    token: Annotated[str, msgspec.Meta(max_length=256)]
+    password: str
+
+
+def routes(users: Users, credentials: Credentials, accounts: Accounts, resets: Resets) -> list[Route]:
     """Register, list, show, change and remove users; change one's own password."""
 
     def register(body: Registration) -> UserDocument:
@@ -116,11 +130,15 @@ def routes(users: Users, credentials: Credentials, accounts: Accounts) -> list[R
         accounts.delete(caller(), user)
         return {"message": "User deleted"}
 
-    def ask_for_reset() -> Message:
-        raise NotImplementedHere("no mail is sent here; ask an Admin to give you a new password")
+    def ask_for_reset(body: ResetRequest) -> Message:
+        resets.ask(body.username, request.remote_addr or "")
+        if resets.mails:
+            return {"message": "If there is such a user, a link to choose a new password is on its way by mail"}
+        return {"message": "No mail is sent here. If there is such a user, the Admins are told; ask them"}
 
-    def reset() -> Message:
-        raise NotImplementedHere("no passwords are reset by mail here; ask an Admin to give you a new one")
+    def reset(body: Choice) -> Message:
+        resets.use(body.token, lambda: credentials.hashed(body.password, "password"))
+        return {"message": "Password is changed; sign in anew everywhere"}
 
     def existing(id: str) -> Organization:
         found = users.organization(id)
@@ -165,6 +183,21 @@ def routes(users: Users, credentials: Credentials, accounts: Accounts) -> list[R
         ),
         Route("PUT", "/api/user/<user>", change, MANAGE_ACCOUNTS, "Change a user's mail, roles or password", (409,)),
         Route("DELETE", "/api/user/<user>", delete, MANAGE_ACCOUNTS, "Remove a user, and end their tokens", (409,)),
-        Route("POST", "/api/user", ask_for_reset, OPEN, "Ask for a new password by mail", (501,)),
-        Route("PUT", "/api/user", reset, OPEN, "Choose a new password with a mailed token", (501,)),
+        Route(
+            "POST",
+            "/api/user",
+            ask_for_reset,
+            OPEN,
+            "Ask for a new password by mail",
+            (429,),
+            example={"username": "ada"},
+        ),
+        Route(
+            "PUT",
+            "/api/user",
+            reset,
+            OPEN,
+            "Choose a new password with a mailed token",
+            example={"token": "as it was mailed", "password": "long enough"},
+        ),
     ]

@@ -17,6 +17,9 @@ from mangrove.client.documents import Event
 from mangrove.client.root import RootClient
 from mangrove.client.wait import CONDITIONS
 
+#: Events that are looked through for those about one thing: the most that a root gives at once.
+_MOST = 1000
+
 
 @click.command()
 @click.argument("name")
@@ -126,7 +129,7 @@ def explain(root: RootOptions, name: str, output: Format) -> None:
 @click.option(
     "-n", "--lines", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many to begin with."
 )
-@click.option("--about", metavar="NAME", help="Of this instance, cluster or node alone.")
+@click.option("--about", metavar="NAME", help="Of this service, instance, cluster or node alone.")
 @click.option("--kind", metavar="KIND", default="", help="Of this kind alone, such as placed or moved.")
 @output_option
 @root_options
@@ -137,13 +140,13 @@ def events(root: RootOptions, follow: bool, lines: int, about: str | None, kind:
     """
     client = root.connect()
     subject = _subject(client, about) if about else ""
-    last = ""
-    for event in client.events(limit=lines, subject=subject, kind=kind):
+    newest = client.events(limit=_MOST if subject else lines, kind=kind)
+    for event in [each for each in newest if _is_about(each, subject)][-lines:]:
         _show(event, output)
-        last = event.id
     if follow:
-        for event in client.follow_events(after=last, subject=subject, kind=kind):
-            _show(event, output)
+        for event in client.follow_events(after=newest[-1].id if newest else "", kind=kind):
+            if _is_about(event, subject):
+                _show(event, output)
 
 
 @service_group.command("update")
@@ -226,12 +229,18 @@ def _meant(client: RootClient, name: str) -> tuple[dict[str, str], int | None]:
 
 
 def _subject(client: RootClient, about: str) -> str:
-    for find in (names.instance, names.cluster, names.node):
+    """The id of what is named so, of whatever kind it is."""
+    for find in (names.instance, names.service, names.cluster, names.node):
         try:
             return find(client, about).id
         except NotFound:
             continue
-    raise NotFound(f"there is no instance, cluster or node {about!r}")
+    raise NotFound(f"there is no service, instance, cluster or node {about!r}")
+
+
+def _is_about(event: Event, subject: str) -> bool:
+    """Whether an event is about a thing, or about an instance of it; about all when none is named."""
+    return not subject or event.subject == subject or event.subject.startswith(f"{subject}.")
 
 
 def _show(event: Event, output: Format) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import MakeTree
-from tests.e2e.machine import Machine
+from tests.e2e.machine import LONG, Machine
 from tests.e2e.programs import PATIENCE, eventually
 from tests.e2e.tree import Tree
+
+CHECKOUT = Path(__file__).parents[2]
 
 SLA = """
 sla_version: v2.0
@@ -127,6 +131,17 @@ def test_names_and_refusals_of_a_real_root(tree: Tree, machine: Machine) -> None
     assert {each["check"]: each["state"] for each in found}["login"] == "well"
     machine.mangrove("logout")
     assert machine.mangrove("node", "list", ok=False).code == 4
+
+
+@pytest.mark.parametrize(("example", "said"), [("inventory", "alpha,n1,live"), ("deploy_and_wait", "3 of 3 run")])
+def test_the_examples_of_the_client_do_what_they_say(tree: Tree, machine: Machine, example: str, said: str) -> None:
+    environment = {**os.environ, "MANGROVE_ROOT": tree.root.address, "MANGROVE_PASSWORD": "Admin"}
+    command = [sys.executable, "-m", f"examples.client.{example}"]
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=LONG, check=True
+    )
+    assert said in done.stdout
+    assert list(tree.client.applications()) == []
 
 
 def test_waiting_is_interrupted_tidily(tree: Tree, machine: Machine) -> None:

@@ -197,7 +197,7 @@ def test_the_command(tree: Tree, service: str, tmp_path: Path) -> None:
     assert seen == {f"{application}.web.0", f"{application}.web.1"}
     wrong = machine.mangrove("logs", "nothing", *at, ok=False)
     assert wrong.code == 3
-    assert "there is no service or instance 'nothing'" in wrong.error
+    assert "there is no service 'nothing'" in wrong.error
 
 
 def _token(tree: Tree) -> str:

@@ -24,6 +24,8 @@ class Adversary:
 
     def attack(self, wire: Wire) -> str:
         """Begin one attack; what it is, or empty when there is nothing to attack with."""
+        if wire.bulk is not None and wire.bulk.heard and self._rng.random() < 0.3:
+            wire = wire.bulk
         if not wire.heard:
             return ""
         attacks: list[Callable[[Wire], list[Heard]]] = [

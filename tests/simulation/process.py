@@ -6,12 +6,18 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
+from mangrove.link.child import ChildIdentity
 from mangrove.link.messages import GONE, HELLO
+from mangrove.link.streams import ParentStreams
 from mangrove.link.transports.interface import Connected, Disconnected, TransportEvent
+from mangrove.link.transports.memory import MemoryChildTransport, MemoryParentTransport
+from mangrove.roles.bulk import ChildBulk, ParentBulk
+from mangrove.roles.child import ChildRole
 from mangrove.roles.parent import Parent
 from mangrove.store.interface import StoreUnavailable
 from mangrove.store.memory import MemoryStore
 from tests.simulation.disks import Killed, Moment, ShakyStore, Trouble
+from tests.simulation.wire import Wire
 from tests.simulation.world import SETTINGS, InvariantBroken, MachineClock, World
 
 #: Seconds after which whatever looks after processes starts one again that could not start, or was killed.
@@ -102,6 +108,11 @@ class Process:
             life = self.life
             self.world.later(wake - now, lambda: self._woken(wake, life))
 
+    def soon(self, action: Callable[[], object]) -> None:
+        """Let another thread of this process do something."""
+        life = self.life
+        self.world.later(0.0, lambda: self.guarded(lambda: (action(), None)[1], life))
+
     def at_write(self, moment: Moment) -> None:
         """The process writes something durably: may be the end of it."""
         if self.dies == moment:
@@ -138,6 +149,16 @@ class Process:
     def _rng(self) -> random.Random:
         return random.Random(self.world.rng.getrandbits(32))
 
+    def bulk_up(self, identity: ChildIdentity, parent: ParentProcess, role: ChildRole, limit: int) -> ChildBulk:
+        """A child's end of its streams."""
+        life = self.life
+        transport = MemoryChildTransport(
+            identity.child, {"up": parent.bulk_broker}, lambda event: self.guarded(lambda: bulk.handle(event), life)
+        )
+        bulk = ChildBulk(identity, transport, lambda: role.broker, self.clock, limit=limit)
+        role.on_welcome = lambda: self.soon(lambda: bulk.broken("the link began anew"))
+        return bulk
+
 
 class ParentProcess(Process):
     """A process with children. `store` is its disk, `true_store` the one it should have.
@@ -166,6 +187,23 @@ class ParentProcess(Process):
     def impostor(self) -> bool:
         """Whether it runs on a store that is not its own, or on an old copy of it."""
         return self.store is not self.true_store
+
+    @property
+    def bulk_broker(self) -> Wire:
+        """Where the second connections go."""
+        assert self.broker.bulk is not None
+        return self.broker.bulk
+
+    def bulk_of(self, parent: Parent, of_child: int) -> ParentBulk:
+        """A parent's end of its streams."""
+        streams = ParentStreams(self.topic, self.store.id, parent.lease.term, parent.link_key, of_child)
+        life = self.life
+        transport = MemoryParentTransport(
+            self.bulk_broker, lambda event: self.guarded(lambda: bulk.handle(event), life)
+        )
+        bulk = ParentBulk(streams, transport, self.clock)
+        parent.on_broken = lambda child, why: self.soon(lambda: bulk.broken(child, why))
+        return bulk
 
     def opened(self) -> ShakyStore:
         """The store as a starting process opens it."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cluster_orchestrator.cluster import Cluster
+from cluster_orchestrator.relaying import Relaying
 from mangrove.link.child import ChildIdentity
+from mangrove.link.streams import STREAMS_OF_CHILD, STREAMS_OF_PARENT
 from mangrove.link.transports.interface import Broker, TransportEvent
 from mangrove.link.transports.memory import MemoryChildTransport, MemoryParentTransport
 from mangrove.model.child import Capacity
 from mangrove.model.documents import META, Identity
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
+from mangrove.roles.bulk import Relay
 from mangrove.roles.parent import Parent
 from node_engine.node import Node
 from node_engine.operations import Operation, Result
@@ -19,6 +22,7 @@ from node_engine.runtimes.interface import Instance, RuntimeFault, Workload
 from node_engine.runtimes.simulated import SimulatedRuntime
 from tests.simulation.disks import NodeDisk
 from tests.simulation.process import ParentProcess, Process
+from tests.simulation.streams import Both, Talker, answers
 from tests.simulation.world import SETTINGS, World
 
 #: Every simulated node can give this much.
@@ -28,8 +32,8 @@ NODE_SIZE = Resources(cpu=4000, memory=4096, disk=50_000)
 class RootProcess(ParentProcess):
     """The root."""
 
-    def core(self) -> Parent:
-        return self.root
+    def core(self) -> Both:
+        return Both(self.root, self.bulk)
 
     @property
     def parent(self) -> Parent:
@@ -50,10 +54,12 @@ class RootProcess(ParentProcess):
             new_id=self.world.new_id,
             rng=self._rng(),
         )
+        self.bulk = self.bulk_of(self.root, STREAMS_OF_PARENT)
         self.transport.open()
 
     def end(self) -> None:
         self.transport.close()
+        self.bulk.close()
 
     def _on_event(self, event: TransportEvent, life: int) -> None:
         self.guarded(lambda: self.hear(event, self.root.handle), life)
@@ -68,8 +74,8 @@ class ClusterProcess(ParentProcess):
         self.identity = world.introduce(root.store, name)
         self.incarnation = 0
 
-    def core(self) -> Cluster:
-        return self.cluster
+    def core(self) -> Both:
+        return Both(self.cluster, self.relaying.relay)
 
     @property
     def parent(self) -> Parent:
@@ -92,8 +98,9 @@ class ClusterProcess(ParentProcess):
             self.identity.id, {"up": self.root.broker}, lambda event: self._from_root(event, life)
         )
         self.down = MemoryParentTransport(self.broker, lambda event: self._from_nodes(event, life))
+        identity = child_identity(self.world, self.root.topic, self.identity, self.incarnation, "boot")
         self.cluster = Cluster(
-            child_identity(self.world, self.root.topic, self.identity, self.incarnation, "boot"),
+            identity,
             [Broker("up")],
             self.opened(),
             self.up,
@@ -105,12 +112,17 @@ class ClusterProcess(ParentProcess):
             key_of=self.world.key,
             new_id=self.world.new_id,
             rng=self._rng(),
+            answer=lambda call: self.relaying.answer(call),
         )
+        up = self.bulk_up(identity, self.root, self.cluster.role, STREAMS_OF_PARENT)
+        relay = Relay(up, self.bulk_of(self.cluster.parent, STREAMS_OF_CHILD))
+        self.relaying = Relaying(self.cluster, relay, self.world.new_id, to_loop=self.soon, to_bulk=self.soon)
         self.down.open()
 
     def end(self) -> None:
         self.up.close()
         self.down.close()
+        self.relaying.relay.close()
 
     def _from_root(self, event: TransportEvent, life: int) -> None:
         self.guarded(lambda: self.cluster.handle_up(event), life)
@@ -133,8 +145,8 @@ class NodeProcess(Process):
         self.on_operation: Callable[[NodeProcess, Operation], None] = lambda node, operation: None
         self.on_started: Callable[[NodeProcess, str], None] = lambda node, attempt: None
 
-    def core(self) -> Node:
-        return self.node
+    def core(self) -> Both:
+        return Both(self.node, self.bulk)
 
     @property
     def parent_process(self) -> ParentProcess:
@@ -150,10 +162,11 @@ class NodeProcess(Process):
         self.transport = MemoryChildTransport(
             self.identity.id, {"up": self.cluster.broker}, lambda event: self._on_event(event, life)
         )
+        identity = child_identity(
+            self.world, self.cluster.topic, self.identity, self.disk.raise_incarnation(), self.disk.boot
+        )
         self.node = Node(
-            child_identity(
-                self.world, self.cluster.topic, self.identity, self.disk.raise_incarnation(), self.disk.boot
-            ),
+            identity,
             [Broker("up")],
             self.disk,
             [self.runtime.name],
@@ -167,10 +180,15 @@ class NodeProcess(Process):
                 NODE_SIZE, architectures=("amd64",), operating_systems=("linux",), runtimes=(self.runtime.name,)
             ),
             run=lambda operation: self._begin_operation(operation, life),
+            answer=answers(self),
         )
+        self.bulk = self.bulk_up(identity, self.cluster, self.node.role, STREAMS_OF_CHILD)
+        later = self.world.later
+        self.talker = Talker(self.world, self.bulk, lambda delay, talk: later(delay, lambda: self.guarded(talk, life)))
 
     def end(self) -> None:
         self.transport.close()
+        self.bulk.close()
 
     def lose_power(self) -> None:
         """The machine goes down: the engine dies, and everything that ran."""

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from mangrove.base.ids import is_id
 from mangrove.link import sync
+from mangrove.link.streams import GIVE_UP
 from mangrove.model.resources import Resources
 from tests.simulation.convergence import differences
 from tests.simulation.faults import Faults
@@ -17,6 +18,7 @@ from tests.simulation.invariants import Watch
 from tests.simulation.listening import listening, quiet
 from tests.simulation.process import ParentProcess, Process
 from tests.simulation.processes import NODE_SIZE, ClusterProcess, NodeProcess, RootProcess
+from tests.simulation.streams import Reader
 from tests.simulation.users import Users, finish_one_shots
 from tests.simulation.world import CALM, InvariantBroken, World
 
@@ -35,7 +37,7 @@ class Plan:
 
     storm: virtual seconds with faults. fault_every, write_every: mean seconds between. instances: most that users want
     at once. part_bytes: of state in one message; production's own is so large that no set here would need two.
-    often: names of faults that strike ten times as often as they would.
+    often: names of faults that strike ten times as often as they would. readers: of logs, at once.
     """
 
     clusters: int = 2
@@ -47,6 +49,7 @@ class Plan:
     instances: int = 14
     part_bytes: int = 700
     often: tuple[str, ...] = ()
+    readers: int = 2
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -60,6 +63,7 @@ class Plan:
             write_every=dice.choice((1.0, 2.0, 5.0)),
             instances=clusters * nodes * dice.choice((1, 2, 3, 4)),
             part_bytes=dice.choice((400, 700, 700, 96 * 1024)),
+            readers=dice.choice((0, 0, 1, 3)),
         )
 
 
@@ -83,6 +87,10 @@ class Tree:
         self.watch = Watch(self)
         self.users = Users(self.world, self.root, self.watch, self.rng, plan.instances)
         self.faults = Faults(self, self.rng, plan.often)
+        self.readers = [
+            Reader(self.world, self.root, random.Random(f"{seed} {number}"), lazy=number == 2)
+            for number in range(plan.readers)
+        ]
         self._storming = False
         for parent in self.parents:
             parent.after_step = partial(self.watch.parent_stepped, parent)
@@ -108,6 +116,8 @@ class Tree:
         self.users.declare(self.plan.services)
         self.faults.false_stores.back_up()
         self._storming = True
+        for reader in self.readers:
+            reader.start()
         self._repeat(self.plan.write_every, self.users.write, always=False)
         self._repeat(self.plan.fault_every, self.faults.strike, always=False)
         self._repeat(5.0, lambda: finish_one_shots(self.world, self.nodes, self.rng))
@@ -117,9 +127,22 @@ class Tree:
         self.faults.heal()
         if not self.world.run(CONVERGENCE, lambda: not differences(self)):
             raise InvariantBroken(1, "after the faults: " + "; ".join(differences(self)[:6]))
+        self._see_readers_served()
         self.world.run(30.0)  # and it stays so, but for what runs once and is just ending
         if not self.world.run(10.0, lambda: not differences(self)):
             raise InvariantBroken(1, "it did not last: " + "; ".join(differences(self)[:6]))
+
+    def _see_readers_served(self) -> None:
+        """Whoever reads what runs gets more of it, without having to do anything."""
+        since = self.world.time
+
+        def served() -> bool:
+            if not any(self.watch.running_for()[0].values()):
+                return True
+            return all(reader.lazy or reader.seen > since for reader in self.readers)
+
+        if not self.world.run(2 * GIVE_UP, served):
+            raise InvariantBroken(1, "after the faults: somebody who reads what an instance prints gets nothing")
 
     def story(self, about: Sequence[str] = ()) -> str:
         """How to see this run again, and the end of its trace; with `about`, of what concerns that."""

@@ -30,7 +30,27 @@ class Heard(NamedTuple):
 
 
 class Wire(MemoryBroker):
-    """A MemoryBroker that remembers what it carried, and takes messages from nowhere."""
+    """A MemoryBroker that remembers what it carried, and takes messages from nowhere.
+
+    bulk: the second connections of the same identities, at the same broker.
+    """
+
+    bulk: Wire | None = None
+
+    def stop(self) -> None:
+        super().stop()
+        if self.bulk is not None:
+            self.bulk.stop()
+
+    def start(self) -> None:
+        if self.bulk is not None:
+            self.bulk.start()
+        super().start()
+
+    def cut(self, child: str) -> None:
+        super().cut(child)
+        if self.bulk is not None:
+            self.bulk.cut(child)
 
     def __init__(self, later: Later, fate: Fate, reachable: Callable[[str], bool]) -> None:
         super().__init__(later, fate, reachable)
@@ -43,7 +63,7 @@ class Wire(MemoryBroker):
 
     def connect_child(self, transport: MemoryChildTransport) -> bool:
         connected = super().connect_child(transport)
-        if connected:
+        if connected and transport.will:
             self.heard.append(Heard(transport.child, "up", "gone", transport.will))
         return connected
 

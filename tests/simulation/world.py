@@ -117,7 +117,9 @@ class World:
 
     def broker(self) -> Wire:
         """A new broker in this world."""
-        return Wire(self.later, self._fate, lambda child: child not in self.cut_off)
+        wire, bulk = (Wire(self.later, self._fate, lambda child: child not in self.cut_off) for _ in range(2))
+        wire.bulk = bulk
+        return wire
 
     def _fate(self, child: str, direction: Direction, kind: str) -> list[float]:
         self.messages[f"{direction} {kind}"] += 1

@@ -104,7 +104,8 @@ class MemoryBroker:
                 self.later(delay, partial(parent.tell, Received(child, kind, payload)))
 
     def _publish_will(self, transport: MemoryChildTransport) -> None:
-        self._carry(transport.child, "gone", transport.will)
+        if transport.will:
+            self._carry(transport.child, "gone", transport.will)
 
 
 class MemoryParentTransport:

@@ -6,6 +6,7 @@ A broken rule is a change to production code, made through pytest's monkeypatch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,9 +18,10 @@ from mangrove.base.digest import hex_of
 from mangrove.link import parent as parent_link
 from mangrove.link import parent_events
 from mangrove.link.child import ChildLink
-from mangrove.link.envelope import BadMessage, Lanes
-from mangrove.link.messages import GONE, Mark, Sync
+from mangrove.link.envelope import BadMessage, Lanes, topic_of, unseal
+from mangrove.link.messages import GONE, STREAM, Mark, Piece, Sync
 from mangrove.link.parent import ParentLink, Peer
+from mangrove.link.streams import ParentStreams
 from mangrove.link.sync import Replica, entry_hash
 from mangrove.model.attempt import Attempt
 from mangrove.model.documents import PLACEMENTS, Given, Placement, Slot
@@ -482,6 +484,28 @@ def a_rollout_goes_on_when_one_fails(patch: pytest.MonkeyPatch) -> None:
         return Standing.OUT if where is Standing.STUCK else where
 
     patch.setattr(rollout_rules, "standing", deaf)
+
+
+# -- 9 and 1: a stream brings what was printed, all of it, or ends
+
+
+@breaks(9, plan=Plan(readers=3))
+def what_was_lost_of_a_stream_is_not_missed(patch: pytest.MonkeyPatch) -> None:
+    receive = ParentStreams.receive
+
+    def blind(self: ParentStreams, child: str, payload: bytes, via: int, now: float) -> None:
+        with suppress(BadMessage):
+            header, piece = unseal(self._key_of(child) or b"", topic_of(self._parent, child, "up", STREAM), payload)
+            if header.session in self.streams:
+                self.streams[header.session].got = cast(Piece, piece).offset
+        receive(self, child, payload, via, now)
+
+    patch.setattr(ParentStreams, "receive", blind)
+
+
+@breaks(1, plan=Plan(readers=3))
+def a_stream_that_lost_something_does_not_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ParentStreams, "fail", lambda self, id, reason, now: None)
 
 
 def _want_leaving(slots: Slots, placement: Placement, child: str | None = None) -> None:

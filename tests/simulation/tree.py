@@ -137,9 +137,9 @@ class Tree:
         since = self.world.time
 
         def served() -> bool:
-            if not any(self.watch.running_for()[0].values()):
-                return True
-            return all(reader.lazy or reader.seen > since for reader in self.readers)
+            running, _ = self.watch.running_for()
+            waiting = [reader for reader in self.readers if not reader.lazy and reader.seen <= since]
+            return not any(running.get(reader.slot) for reader in waiting)  # what is lost for good says nothing
 
         if not self.world.run(2 * GIVE_UP, served):
             raise InvariantBroken(1, "after the faults: somebody who reads what an instance prints gets nothing")

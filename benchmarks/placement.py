@@ -40,7 +40,7 @@ class Size:
     cases: int
 
 
-FULL = Size((100, 1_000, 5_000, 10_000, 100_000), 2_000, 200_000, 30)
+FULL = Size((100, 1_000, 5_000, 10_000, 100_000), 2_000, 200_000, 20)
 QUICK = Size((100, 500), 100, 1_000, 3)
 
 #: What a workload asks for, one after the other.

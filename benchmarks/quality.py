@@ -19,12 +19,12 @@ from mangrove.placement.engine import place
 from mangrove.placement.filters.where import MS_PER_KM
 from mangrove.placement.request import kinds_of
 
-#: Children and requests of one case: what the solver does in a second.
+#: Children and requests of one case: what the solver mostly proves in a second.
 _CHILDREN, _REQUESTS = 8, 40
 #: Packing is compared on children of one size, as the literature on bins does: else a server stands for ten boards.
 _ALIKE = Capacity(Resources(cpu=16_000, memory=32_768), runtimes=("docker",))
 #: Seconds for one case; what is not proven by then is left out.
-_LIMIT = 10.0
+_LIMIT = 3.0
 
 
 def gaps(cases: int) -> list[Figure]:

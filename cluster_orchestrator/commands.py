@@ -77,6 +77,17 @@ def show(root: RootOptions, name: str, output: Format) -> None:
 
 @cluster.command()
 @click.argument("name")
+@click.option("--undo", is_flag=True, help="Give it new work again.")
+@root_options
+def cordon(root: RootOptions, name: str, undo: bool) -> None:
+    """Give the cluster NAME no new work; what runs there stays."""
+    client = root.connect()
+    client.cordon_cluster(names.cluster(client, name).id, cordoned=not undo)
+    click.echo(f"{name} is {'no longer ' if undo else ''}cordoned.", err=True)
+
+
+@cluster.command()
+@click.argument("name")
 @confirm_option
 @root_options
 def remove(root: RootOptions, name: str, yes: bool) -> None:

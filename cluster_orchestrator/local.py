@@ -18,7 +18,7 @@ from mangrove.base.errors import Unauthorized
 from mangrove.base.files import private_folder, write_atomically
 from mangrove.client.cluster import OPERATOR_TOKEN
 from mangrove.identity import tokens
-from mangrove.identity.join import revoke_child
+from mangrove.identity.join import cordon_child, revoke_child
 from mangrove.identity.secret import MasterSecret
 from mangrove.model.child import NodeView
 from mangrove.roles.metrics_page import METRICS
@@ -48,6 +48,18 @@ def remove_node(store: Store, id: str, on_revoked: Callable[[], None]) -> dict[s
     identity = revoke_child(store, id)
     on_revoked()
     return {"message": f"node {identity.name} was removed; what it ran goes to other nodes"}
+
+
+class Cordon(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """cordoned: whether it is given no new work; what runs there stays."""
+
+    cordoned: bool = True
+
+
+def cordon_node(store: Store, id: str, cordoned: bool) -> dict[str, Any]:
+    """Give a node no new work, or again. Raises NotFound, Conflict."""
+    identity = cordon_child(store, id, cordoned)
+    return {"message": f"node {identity.name} is {'' if cordoned else 'no longer '}cordoned"}
 
 
 def keep_operator_token(data: Path, secret: MasterSecret) -> str:
@@ -95,6 +107,9 @@ def routes(
     def remove(node: str) -> dict[str, Any]:
         return remove_node(store, node, on_revoked)
 
+    def cordon(node: str, body: Cordon) -> dict[str, Any]:
+        return cordon_node(store, node, body.cordoned)
+
     def list_nodes() -> list[NodeView]:
         return nodes()
 
@@ -103,5 +118,6 @@ def routes(
         Route("POST", "/api/v1/node-tokens", make_token, OPERATOR, "Make a join token for nodes"),
         Route("DELETE", "/api/v1/node-tokens/<token>", revoke_token, OPERATOR, "Revoke a join token"),
         Route("GET", "/api/v1/nodes", list_nodes, OPERATOR, "List the nodes"),
+        Route("PUT", "/api/v1/nodes/<node>/cordon", cordon, OPERATOR, "Give a node no new work, or again", (409,)),
         Route("DELETE", "/api/v1/nodes/<node>", remove, OPERATOR, "Remove a node for good", (409,)),
     ]

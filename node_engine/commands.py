@@ -186,6 +186,18 @@ def show(root: RootOptions, name: str, output: Format) -> None:
 
 @node.command()
 @click.argument("name")
+@click.option("--undo", is_flag=True, help="Give it new work again.")
+@root_options
+def cordon(root: RootOptions, name: str, undo: bool) -> None:
+    """Give the node NAME no new work; what runs there stays."""
+    client = root.connect()
+    found = names.node(client, name)
+    client.cordon_node(found.cluster.id, found.id, cordoned=not undo)
+    click.echo(f"{name} is {'no longer ' if undo else ''}cordoned.", err=True)
+
+
+@node.command()
+@click.argument("name")
 @confirm_option
 @root_options
 def remove(root: RootOptions, name: str, yes: bool) -> None:

@@ -173,7 +173,7 @@ def nodes_table(nodes: Iterable[Node], title: str = "") -> Table:
         made.add_row(
             plain(node.name),
             plain(node.cluster.name),
-            _state(node.state),
+            _state("cordoned" if node.cordoned and node.state == "live" else node.state),
             cpu,
             memory,
             str(node.instances),

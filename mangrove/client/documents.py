@@ -126,6 +126,7 @@ class Node(msgspec.Struct, frozen=True):
     usage: Usage = Usage()
     instances: int = 0
     software: str = ""
+    cordoned: bool = False
 
 
 class Event(msgspec.Struct, frozen=True):

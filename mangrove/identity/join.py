@@ -122,6 +122,21 @@ def revoke_child(store: Store, id: str) -> Identity:
     raise Conflict(f"child {id} is being changed very often just now: try again")
 
 
+def cordon_child(store: Store, id: str, cordoned: bool) -> Identity:
+    """Give the child `id` no new work (or again); the identity as it is now. Raises NotFound, Conflict."""
+    for _ in range(tokens.RETRIES):
+        stored = store.get(IDENTITIES, id)
+        if stored is None or identity_of(stored).revoked:
+            raise NotFound(f"no child {id} has joined here")
+        identity = msgspec.structs.replace(identity_of(stored), cordoned=cordoned)
+        try:
+            store.apply([Put(IDENTITIES, id, msgspec.to_builtins(identity), expect=stored.revision)])
+        except RevisionConflict:
+            continue
+        return identity
+    raise Conflict(f"child {id} is being changed very often just now: try again")
+
+
 def identity_of(stored: Stored) -> Identity:
     """A stored document of `IDENTITIES` as an Identity."""
     return stored.read(Identity)

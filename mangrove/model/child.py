@@ -52,3 +52,4 @@ class NodeView(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: Usage = Usage()
     instances: int = 0
     software: str = ""
+    cordoned: bool = False

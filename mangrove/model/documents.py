@@ -177,13 +177,17 @@ class Child(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """That a child may speak. generation: raised to give it new keys. Its keys derive from the parent's secret."""
+    """That a child may speak. generation: raised to give it new keys. Its keys derive from the parent's secret.
+
+    cordoned: an operator wants no new work for it; what runs there stays.
+    """
 
     id: str
     name: str
     generation: int = 1
     revoked: bool = False
     joined: float = 0.0
+    cordoned: bool = False
 
 
 class Token(msgspec.Struct, frozen=True):

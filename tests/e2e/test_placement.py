@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import MakeTree
+from tests.e2e.programs import eventually
 from tests.e2e.tree import Tree
 
 #: Each node is the only one that something asks for.
 NODES = {
-    "harbour": ("--label", "zone=sea", "--label", "cores=4", "--resource", "tpu=2", "--location", "53.55,9.99"),
+    "harbour": ("--label", "zone=sea", "--label", "cores=4", "--resource", "tpu=2", "--location", "38.71,-9.14"),
     "alp": ("--label", "zone=mountain", "--label", "cores=64", "--addon", "camera", "--location", "47.42,10.98"),
     "lab": ("--taint", "owner=lab", "--resource", "bandwidth_in=1000"),
 }
@@ -32,7 +33,7 @@ def label(operator: str, *values: str, key: str = "zone") -> dict[str, Any]:
 
 
 OWNED = {"type": "tolerates", "key": "owner"}
-HAMBURG, MUNICH = "53.5,10.0", "48.1,11.5"
+LISBON, MUNICH = "38.7,-9.1", "48.1,11.5"
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,8 @@ HAMBURG, MUNICH = "53.5,10.0", "48.1,11.5"
         ("harbour", {"resources": {"tpu": 1}}),
         ("lab", {"bandwidth_in": 500, "constraints": [OWNED]}),
         ("alp", {"constraints": [{"type": "addons", "needs": ["camera"]}]}),
-        ("harbour", {"constraints": [{"type": "geo", "location": HAMBURG, "threshold": 50}]}),
-        ("alp", {"constraints": [{"type": "latency", "location": MUNICH, "threshold": 8}]}),
+        ("harbour", {"constraints": [{"type": "geo", "location": LISBON, "threshold": 50}]}),
+        ("alp", {"constraints": [{"type": "latency", "location": MUNICH, "threshold": 35}]}),
         ("lab", {"constraints": [{"type": "direct", "node": "lab;nowhere"}, OWNED]}),
         ("alp", {"placement": [{"by": "nearest", "location": MUNICH}]}),
         ("harbour", {"placement": [{"by": "labels", "key": "zone", "values": ["sea"]}]}),
@@ -87,3 +88,21 @@ def test_host_ports_and_what_is_spread_go_to_different_nodes(tree: Tree) -> None
     assert tree.client.deploy(service) == 3
     tree.wait_reason(service, "host port 18080/tcp", number=3)
     tree.client.delete_service(service)
+
+
+def test_a_cordoned_node_keeps_what_it_runs_and_gets_nothing_new(tree: Tree) -> None:
+    there = tree.deploy(constraints=[label("in", "sea")])
+    [running] = tree.wait_running(there)
+    [node] = [each for each in tree.client.nodes() if each.name == "harbour"]
+    tree.client.cordon_node(node.cluster.id, node.id)
+    eventually(lambda: any(each.cordoned for each in tree.client.nodes()), "the root to see it")
+    waits = tree.deploy(constraints=[label("in", "sea")])
+    tree.wait_reason(waits, "needs label zone in sea")
+    assert tree.wait_running(there) == [running]
+    tree.client.cordon_node(node.cluster.id, node.id, cordoned=False)
+    assert tree.wait_running(waits)[0].node == "harbour"
+    tree.client.cordon_cluster(node.cluster.id)
+    waits = tree.deploy()
+    tree.wait_reason(waits, "1 of 1 cluster cordoned")
+    tree.client.cordon_cluster(node.cluster.id, cordoned=False)
+    tree.wait_running(waits)

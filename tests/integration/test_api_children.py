@@ -44,3 +44,25 @@ def test_only_admin_removes() -> None:
     api.add_user("ann", "Application_Provider")
     for path in (f"/api/v1/clusters/{CLUSTER}", f"/api/v1/clusters/{CLUSTER}/nodes/{NODE}"):
         assert api.call("DELETE", path, user="ann").status_code == 403
+
+
+def test_a_cordoned_cluster_is_marked_so_and_freed_again() -> None:
+    api = RootApi()
+    api.add_cluster("alpha")
+    api.put(IDENTITIES, CLUSTER, Identity(CLUSTER, "alpha"))
+    for cordoned in (True, False):
+        assert api.call("PUT", f"/api/v1/clusters/{CLUSTER}/cordon", json={"cordoned": cordoned}).status_code == 200
+        stored = api.store.get(IDENTITIES, CLUSTER)
+        assert stored is not None
+        assert msgspec.convert(stored.document, Identity).cordoned is cordoned
+    assert api.call("PUT", "/api/v1/clusters/nonsense/cordon", json={}).status_code == 404
+    assert api.call("PUT", f"/api/v1/clusters/{CLUSTER}/cordon", json={"cordoned": "yes"}).status_code == 422
+
+
+def test_a_node_is_cordoned_by_its_cluster() -> None:
+    api = RootApi()
+    api.add_cluster("alpha")
+    api.fleet.answer = {"message": "ok"}
+    path = f"/api/v1/clusters/{CLUSTER}/nodes/{NODE}/cordon"
+    assert api.call("PUT", path, json={"cordoned": True}).status_code == 200
+    assert api.fleet.calls[-1] == (CLUSTER, "cordon_node", {"node": NODE, "cordoned": True})

@@ -1,13 +1,15 @@
-"""Removing clusters and nodes that will not come back. For Admin alone."""
+"""Removing clusters and nodes that will not come back, and cordoning others. For Admin alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from mangrove.base.errors import NotFound
 from mangrove.base.ids import is_id
-from mangrove.identity.join import revoke_child
+from mangrove.identity.join import cordon_child, revoke_child
 from mangrove.model.documents import CHILDREN, Identity
 from mangrove.model.validation import shown
 from mangrove.roles.routes import Route
@@ -21,6 +23,14 @@ Json = dict[str, Any]
 #: Seconds that a cluster has to remove a node: two round trips over a slow link.
 CALL_TIMEOUT = 10.0
 
+_CORDON = "Give a {} no new work, or again; what runs there stays"
+
+
+class Cordon(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """cordoned: whether it is given no new work."""
+
+    cordoned: bool = True
+
 
 def routes(store: Store, fleet: Fleet, on_revoked: Callable[[Identity], None]) -> list[Route]:
     """on_revoked: called when a cluster may no longer speak, to end its account at the broker."""
@@ -32,15 +42,30 @@ def routes(store: Store, fleet: Fleet, on_revoked: Callable[[Identity], None]) -
         on_revoked(identity)
         return {"message": f"cluster {identity.name} was removed; what it ran goes to other clusters"}
 
-    def remove_node(cluster: str, node: str) -> Json:
+    def _check_node(cluster: str, node: str) -> None:
         if not is_id(cluster) or store.get(CHILDREN, cluster) is None:
             raise NotFound(f"there is no cluster {shown(cluster)}; GET /api/v1/clusters lists them")
         if not is_id(node):
             raise NotFound(f"there is no node {shown(node)}; GET /api/v1/nodes lists them")
+
+    def remove_node(cluster: str, node: str) -> Json:
+        _check_node(cluster, node)
         return fleet.call(cluster, "remove_node", {"node": node}, CALL_TIMEOUT)
+
+    def cordon_cluster(cluster: str, body: Cordon) -> Message:
+        if not is_id(cluster):
+            raise NotFound(f"there is no cluster {shown(cluster)}; GET /api/v1/clusters lists them")
+        identity = cordon_child(store, cluster, body.cordoned)
+        return {"message": f"cluster {identity.name} is {'' if body.cordoned else 'no longer '}cordoned"}
+
+    def cordon_node(cluster: str, node: str, body: Cordon) -> Json:
+        _check_node(cluster, node)
+        return fleet.call(cluster, "cordon_node", {"node": node, "cordoned": body.cordoned}, CALL_TIMEOUT)
 
     one = "/api/v1/clusters/<cluster>"
     return [
         Route("DELETE", one, remove_cluster, CHANGE_INFRASTRUCTURE, "Remove a cluster for good", (409,)),
+        Route("PUT", f"{one}/cordon", cordon_cluster, CHANGE_INFRASTRUCTURE, _CORDON.format("cluster"), (409,)),
+        Route("PUT", f"{one}/nodes/<node>/cordon", cordon_node, CHANGE_INFRASTRUCTURE, _CORDON.format("node"), (409,)),
         Route("DELETE", f"{one}/nodes/<node>", remove_node, CHANGE_INFRASTRUCTURE, "Remove a node for good", (409,)),
     ]

@@ -29,6 +29,15 @@ from mangrove.store.interface import Delete, Put, Store
 
 log = logging.getLogger(__name__)
 
+#: What is told when a node of a cluster comes into a state, and how it is said.
+_NEWS = {"live": "connected", "silent": "silent", "joined": "joined"}
+_WORDS = {
+    "connected": "is back",
+    "silent": "is not heard any more",
+    "joined": "joined",
+    "removed": "was removed, or has left",
+}
+
 
 class Children:
     """The children of one parent.
@@ -74,6 +83,7 @@ class Children:
         self._on_confirmed = on_confirmed
         self._usage_kept = usage_kept
         self._on_broken = on_broken
+        self._nodes: dict[str, tuple[str, str]] = {}  # `cluster/node` → its last state, and its name (root only)
         self._refused: dict[str, str] = {}  # child → why it was turned away last, until it is let in
         self._link: ParentLink
         self._store: Store
@@ -84,6 +94,8 @@ class Children:
         self._store = store
         for stored in store.load(documents.CHILDREN):
             self.known[stored.id] = stored.read(Child)
+        for stored in store.load(documents.NODES):
+            self._nodes[stored.id] = (str(stored.document["state"]), str(stored.document["name"]))
         for stored in store.load(documents.OBSERVED):
             self.observed[stored.id] = stored.read(Observed)
         for stored in store.load(documents.IDENTITIES):
@@ -144,6 +156,7 @@ class Children:
         child = self.known.get(id)
         if child is None:
             self._write(Child(id, identity.name, "joined"))
+            self._tell("joined", id, f"{self.name(id)} joined")
         elif not row.heard:
             self._fleet.update(id, child.capacity)
         self._link.expect(id, self._clock.now())
@@ -156,9 +169,10 @@ class Children:
         self.clock_offsets.pop(id, None)
         if self.known.pop(id, None) is not None:
             self._ledger.write(Delete(documents.CHILDREN, id))
-            self._journal.tell("child-removed", id, f"{self.name(id)} was removed, or has left")
+            self._tell("removed", id, f"{self.name(id)} was removed, or has left")
         for node in self._store.query(documents.NODES, "cluster", id):
             self._ledger.write(Delete(documents.NODES, node.id))
+            self._nodes.pop(node.id, None)
         for attempt in [attempt for attempt, seen in self.observed.items() if seen.child == id]:
             self._unobserve(attempt, id)
         self._on_child(id)
@@ -191,13 +205,13 @@ class Children:
             self._change(child, state="silent")
             self._on_child(child)
             seconds = self.silent_for(child) or 0.0
-            self._journal.tell("child-silent", child, f"{self.name(child)} was not heard for {seconds:.1f} s")
+            self._tell("silent", child, f"{self.name(child)} was not heard for {seconds:.1f} s")
         elif isinstance(event, link.Suspect):
             self._on_broken(child, f"the connection of {self.name(child)} broke")
-            self._journal.tell("child-suspect", child, f"the connection of {self.name(child)} broke")
+            self._tell("suspect", child, f"the connection of {self.name(child)} broke")
         elif self._refused.get(child) != event.reason:  # it asks again and again, and old hellos can be replayed
             self._refused[child] = event.reason
-            self._journal.tell("child-refused", child, f"{self.name(child)} was turned away: {event.reason}")
+            self._tell("refused", child, f"{self.name(child)} was turned away: {event.reason}")
 
     def _greeted(self, child: str, hello: Hello) -> None:
         self._refused.pop(child, None)
@@ -210,7 +224,7 @@ class Children:
             boot=hello.boot,
             software=hello.software,
         )
-        self._journal.tell("child-connected", child, f"{self.name(child)} connected")
+        self._tell("connected", child, f"{self.name(child)} connected")
 
     def _statuses_reported(self, event: link.Reported) -> None:
         statuses = self._link.peers[event.child].status.entries
@@ -248,11 +262,22 @@ class Children:
 
     def _nodes_reported(self, event: link.Reported) -> None:
         nodes: Mapping[str, NodeView] = self._link.peers[event.child].nodes.entries
-        for id in event.applied.changed & nodes.keys():
-            document = {"cluster": event.child, **msgspec.to_builtins(nodes[id])}
-            self._ledger.write(Put(documents.NODES, f"{event.child}/{id}", document))
-        for id in event.applied.removed:
-            self._ledger.write(Delete(documents.NODES, f"{event.child}/{id}"))
+        for id in sorted(event.applied.changed & nodes.keys()):
+            node, key = nodes[id], f"{event.child}/{id}"
+            self._ledger.write(Put(documents.NODES, key, {"cluster": event.child, **msgspec.to_builtins(node)}))
+            before, _ = self._nodes.get(key, ("", ""))
+            self._nodes[key] = (node.state, node.name)
+            if before != node.state:
+                word = _NEWS[node.state] if before or node.state != "live" else "joined"
+                self._journal.tell(f"node-{word}", id, f"{node.name} of {self.name(event.child)} {_WORDS[word]}")
+        for id in sorted(event.applied.removed):
+            key = f"{event.child}/{id}"
+            self._ledger.write(Delete(documents.NODES, key))
+            _, name = self._nodes.pop(key, ("", id))
+            self._journal.tell("node-removed", id, f"{name} of {self.name(event.child)} {_WORDS['removed']}")
+
+    def _tell(self, what: str, child: str, text: str) -> None:
+        self._journal.tell(f"{self._fleet.noun}-{what}", child, text)
 
     def _measured(self, event: link.Measured) -> None:
         own = event.usage.get("")

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 #: Events kept: some weeks of a calm tree, some hours of a stormy one, and a few megabytes at most.
 EVENTS_KEPT = 5000
+#: Seconds for which an event is kept: a month, as long as people ask what happened. The newest few stay for ever, so
+#: that a clock that was wrong for a moment does not take all of them.
+EVENTS_AGE, EVENTS_LASTING = 30 * 86_400.0, 100
 
 View = Mapping[str, Sequence[Stored]]
 
@@ -42,9 +45,13 @@ def expired_tokens(view: View, now: float) -> list[Operation]:
 
 
 def old_events(view: View, now: float) -> list[Operation]:
-    """All events but the newest `EVENTS_KEPT`."""
-    by_age = sorted(view[EVENTS], key=lambda stored: stored.revision)
-    return [Delete(EVENTS, stored.id) for stored in by_age[: max(0, len(by_age) - EVENTS_KEPT)]]
+    """All events but the newest `EVENTS_KEPT`, and of these those that are older than `EVENTS_AGE`."""
+    newest_first = sorted(view[EVENTS], key=lambda stored: stored.revision, reverse=True)
+    return [
+        Delete(EVENTS, stored.id)
+        for place, stored in enumerate(newest_first)
+        if place >= EVENTS_KEPT or (place >= EVENTS_LASTING and now - float(stored.document["time"]) > EVENTS_AGE)
+    ]
 
 
 def unused_specifications(view: View, now: float) -> list[Operation]:

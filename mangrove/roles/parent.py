@@ -87,6 +87,7 @@ class Parent:
         self._drops = Drops(f"from {noun}s")
         self._ledger = Ledger(store, lease)
         journal = Journal(self._ledger, clock, new_id)
+        journal.load(store)
         catalogue = Catalogue(store)
         self._slots = Slots(self.fleet, self._ledger, journal, catalogue, clock, new_id)
         terms = Terms.begin(store, lease, new_id())

@@ -16,8 +16,9 @@ from mangrove.base.clock import Clock
 from mangrove.base.ids import NewId
 from mangrove.base.log import about
 from mangrove.model import documents
-from mangrove.model.attempt import Attempt
+from mangrove.model.attempt import Attempt, Status
 from mangrove.model.documents import Given, Placement, Slot
+from mangrove.model.phases import Phase
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
 from mangrove.reconcile.parent import decide
@@ -58,6 +59,7 @@ class Slots:
         self._moves: Moves = {}
         self._fleet_seen = -1
         self._could_refuse = False
+        self._failing: dict[str, tuple[str, int]] = {}  # slot → its attempt that failed in place, restarts when told
         self._rollouts = Rollouts(self.wanted, self.placements, journal, catalogue)
 
     def load(self, store: Store) -> None:
@@ -174,11 +176,25 @@ class Slots:
         current = decision.placement.current
         if current is not None:
             status = view.status(current)
+            self._tell_failing(slot, current, status)
             homeless = view.silent_for(current.child) is not None or (status is not None and status.silent)
             homeless |= now is not None and now.desired == "run" and current.specification != now.specification
         else:
             homeless = decision.placement.final is None
         (self._homeless.add if homeless else self._homeless.discard)(id)
+
+    def _tell_failing(self, slot: Slot | None, current: Given, status: Status | None) -> None:
+        """What is restarted in place again and again is told of when its restarts have doubled."""
+        if slot is None or status is None or status.phase is not Phase.BACKING_OFF:
+            return
+        attempt, restarts = self._failing.get(slot.id, ("", 0))
+        if attempt == current.attempt and status.restarts < 2 * max(restarts, 1):
+            return
+        self._failing[slot.id] = (current.attempt, status.restarts)
+        row = self._fleet.rows.get(current.child)
+        where = status.node_name or (row.name if row is not None else current.child)
+        times = f", restarted {status.restarts} times" if status.restarts else ""
+        self._journal.tell("failing", slot.id, f"{self._name(slot)} fails on {where}: {status.reason}{times}")
 
     def _wake_at(self, id: str, wall: float) -> None:
         """Decide about a slot again at `wall` (wall-clock seconds) at the latest."""
@@ -240,6 +256,7 @@ class Slots:
             del self.placements[id]
             self._ledger.write(Delete(documents.PLACEMENTS, id))
         self._homeless.discard(id)
+        self._failing.pop(id, None)
         self._told.add(id)
         if slot is not None:
             self.wanted.pop(id, None)

@@ -22,7 +22,7 @@ from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.fleet import Fleet, NoFleet
 from root_orchestrator.api.oakestra import applications, clusters, login, organizations, services
 from root_orchestrator.api.oakestra import users as user_routes
-from root_orchestrator.api.v1 import account, children, infrastructure, instances, join_tokens, logs, usage
+from root_orchestrator.api.v1 import account, children, events, infrastructure, instances, join_tokens, logs, usage
 from root_orchestrator.api.v1 import services as v1_services
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.accounts import Accounts
@@ -66,7 +66,7 @@ def create_app(
     credentials, accounts = Credentials(users, passwords or Passwords(), clock), Accounts(store, clock)
     resets = Resets(store, clock, users, later, post)
     desired, views = Desired(store, catalog), Views(store, catalog, live, clock)
-    changing = Changing(store, catalog, views)
+    changing, places = Changing(store, catalog, views), streams or Streams(clock)
 
     install_requests(app, on_answered)
     install_error_handlers(app)
@@ -87,7 +87,8 @@ def create_app(
         *usage.routes(store, clock, catalog, history or History(store, clock)),
         *join_tokens.routes(store, clock, live),
         *children.routes(store, live, on_revoked),
-        *logs.routes(store, catalog, live, streams or Streams(clock), clock),
+        *logs.routes(store, catalog, live, places, clock),
+        *events.routes(store, clock, users, places),
     ]
     routes += browse.routes(lambda: routes)
     register(app, routes, guard(signer, users))

@@ -19,7 +19,7 @@ CHUNK = 200
 EXAMINED = 5000
 
 
-class PageQuery(msgspec.Struct, frozen=True):
+class PageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which page. limit: items at most; after: the `next` of the page before."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100

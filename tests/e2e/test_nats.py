@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from mangrove.client.logs import read_logs
 from mangrove.identity.secret import load_or_create
 from mangrove.link.brokers import nats
 from mangrove.link.transports.interface import MAX_PAYLOAD, Broker
 from tests.e2e.conftest import MakeTree
 from tests.e2e.programs import eventually, reconnecting
-from tests.e2e.tree import Tree
+from tests.e2e.tree import Tree, shell
 from tests.integration.links import RawClient
 
 
@@ -44,3 +45,12 @@ def test_it_survives_its_brokers_and_junk(tree: Tree) -> None:
     for each in (service, added):
         tree.client.delete_service(each)
         tree.wait_gone(each)
+
+
+def test_logs_come_over_it_too(tree: Tree) -> None:
+    service = tree.deploy(*shell("seq 1 50000; exec sleep 1000"))
+    tree.wait_running(service)
+    eventually(lambda: [line.line for line in read_logs(tree.client, f"{service}.0", tail=1)] == ["50000"], "all of it")
+    assert [line.line for line in read_logs(tree.client, f"{service}.0")] == [str(n + 1) for n in range(50_000)]
+    tree.client.delete_service(service)
+    tree.wait_gone(service)

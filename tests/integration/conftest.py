@@ -66,18 +66,21 @@ class House:
         return Broker(f"mqtt://127.0.0.1:{port or self.broker.port}", who.username, who.password)
 
     def parent_transport(
-        self, on_event: OnEvent, *, port: int = 0, keep_alive: int = KEEP_ALIVE
+        self, on_event: OnEvent, *, port: int = 0, bulk: bool = False, keep_alive: int = KEEP_ALIVE
     ) -> MqttParentTransport:
-        """Opened."""
+        """Opened, unless it is for streams."""
         brokers = [self.access(self.parent, port)]
-        transport = MqttParentTransport(self.parent.username, brokers, on_event, keep_alive=keep_alive)
+        transport = MqttParentTransport(self.parent.username, brokers, on_event, bulk=bulk, keep_alive=keep_alive)
         self._opened.append(transport)
-        transport.open()
+        if not bulk:
+            transport.open()
         return transport
 
-    def child_transport(self, who: Account, on_event: OnEvent, *, keep_alive: int = KEEP_ALIVE) -> MqttChildTransport:
+    def child_transport(
+        self, who: Account, on_event: OnEvent, *, bulk: bool = False, keep_alive: int = KEEP_ALIVE
+    ) -> MqttChildTransport:
         """Not opened."""
-        transport = MqttChildTransport(self.parent.username, who.username, on_event, keep_alive=keep_alive)
+        transport = MqttChildTransport(self.parent.username, who.username, on_event, bulk=bulk, keep_alive=keep_alive)
         self._opened.append(transport)
         return transport
 

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ from node_engine.runtimes import docker_client, docker_events, docker_pull
 from node_engine.runtimes.docker import DockerRuntime
 from node_engine.runtimes.docker_figures import Figures, figures_of_stats
 from node_engine.runtimes.interface import Instance, RuntimeFault, Workload
-from node_engine.runtimes.printed import LONGEST
+from node_engine.runtimes.printed import LONGEST, Line, Reading, Wish
 from tests.integration import runtimes
 from tests.integration.links import wait_until
 from tests.integration.runtimes import (
@@ -536,3 +537,40 @@ def test_a_start_is_no_slower_than_dockers_own(docker_host: str) -> None:
     # All that is ours to add is two or three calls of a few milliseconds.
     runtime.close()
     assert statistics.median(ours) < statistics.median(theirs) + 0.3
+
+
+def lines_of(runtime: DockerRuntime, wish: Wish | None = None, reading: Reading | None = None) -> list[Line]:
+    return [line for lines in runtime.logs("a1", wish or Wish(), reading or Reading()) for line in lines]
+
+
+def test_lines_have_their_stream_and_time_and_can_be_gone_on_behind(runtime: DockerRuntime) -> None:
+    run(runtime, workload("a1", "sh", "-c", "echo one; sleep 1.2; echo two >&2; sleep 1.2; echo three; echo four"))
+    ended(runtime)
+
+    lines = lines_of(runtime)
+    assert [(line.stream, line.text) for line in lines] == [
+        ("stdout", b"one"),
+        ("stderr", b"two"),
+        ("stdout", b"three"),
+        ("stdout", b"four"),
+    ]
+    assert all(abs(line.time - time.time()) < 60 for line in lines)
+    assert lines[0].time < lines[1].time  # Podman tells whole seconds
+    for place, line in enumerate(lines):
+        assert lines_of(runtime, Wish(position=line.position)) == lines[place + 1 :]
+    assert lines_of(runtime, Wish(since=lines[1].time - 0.001)) == lines[1:]
+    assert lines_of(runtime, Wish(tail=1))[0].text == b"four"
+    assert lines_of(runtime, Wish(position="5.1"))[0].stream == "mangrove", "what came before is not there any more"
+
+
+def test_following_goes_on_through_a_start_in_place_and_stops_when_nobody_reads(runtime: DockerRuntime) -> None:
+    work = workload("a1", "sh", "-c", "echo begun; until [ -e /tmp/go ]; do sleep 0.1; done; touch /tmp/gone; exit 1")
+    run(runtime, work)
+    reading = Reading(lambda: False)
+    batches = runtime.logs("a1", Wish(follow=True), reading)
+    assert [line.text for line in next(batches)] == [b"begun"]
+    runtime.stop("a1", 0)
+    runtime.start(work)
+    assert [line.text for line in next(batches)] == [b"begun"]
+    threading.Timer(0.2, reading.stop).start()
+    assert list(batches) == []

@@ -233,6 +233,8 @@ def test_a_child_cannot_write_what_is_not_its_own(ends: Ends) -> None:
     topics = [
         f"mangrove/{parent}/{other}/up/report",
         f"mangrove/{parent}/{other}/down/assign",
+        f"mangrove/{parent}/{other}/up/bulk/stream",
+        f"mangrove/{parent}/{other}/down/bulk/stream",
         f"mangrove/{parent}/{own}/down/assign",
         f"mangrove/{parent}/{own}x/up/report",
         f"mangrove/{other}/{own}/up/report",
@@ -265,6 +267,8 @@ def test_a_child_cannot_read_what_is_not_its_own(ends: Ends) -> None:
     parent, own, other = house.parent.username, house.a.username, house.b.username
     filters = [
         f"mangrove/{parent}/{other}/down/+",
+        f"mangrove/{parent}/+/up/bulk/+",
+        f"mangrove/{parent}/{other}/down/bulk/+",
         f"mangrove/{parent}/{other}/#",
         f"mangrove/{parent}/+/down/+",
         f"mangrove/{parent}/+/up/+",

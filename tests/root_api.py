@@ -35,9 +35,11 @@ from mangrove.model.documents import (
 from mangrove.model.phases import Phase
 from mangrove.model.position import Position
 from mangrove.model.resources import Resources
+from mangrove.roles.streams import Source
 from mangrove.store.interface import Put, Store
 from mangrove.store.memory import MemoryStore
 from root_orchestrator.api.app import create_app
+from root_orchestrator.api.fleet import Apology
 from root_orchestrator.auth.passwords import Passwords
 from root_orchestrator.auth.rules import APPLICATION_PROVIDER
 from root_orchestrator.auth.users import ROOT_ORGANIZATION, ensure_admin
@@ -76,6 +78,25 @@ class FakeFleet:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    def stream(self, child: str, method: str, params: dict[str, Any], apology: Apology) -> Source:
+        self.calls.append((child, method, params))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return OneLine()
+
+
+class OneLine:
+    """What a child streams: one line of text."""
+
+    def __init__(self) -> None:
+        self._pieces = [b"hello\n"]
+
+    def next(self, timeout: float) -> bytes | None:
+        return self._pieces.pop() if self._pieces else None
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,6 +248,7 @@ def test_who_may(name: str) -> None:
             answer = world.ask(route, relation, world.headers())
             if status is None:
                 assert answer.status_code not in REFUSED, f"{asked}: {answer.status_code} {answer.text}"
+                assert answer.status_code < 500, f"{asked}: {answer.status_code} {answer.text}"
                 if world.root.store.revision() != before:
                     world.store.restore()
             else:

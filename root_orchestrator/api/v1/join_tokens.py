@@ -24,7 +24,7 @@ Json = dict[str, Any]
 CALL_TIMEOUT = 10.0
 
 
-class Wish(msgspec.Struct, frozen=True):
+class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a new token should allow. uses: joins; ttl: seconds (by default a day)."""
 
     uses: int = 1

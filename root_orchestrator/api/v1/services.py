@@ -39,7 +39,7 @@ class ServiceQuery(PageQuery, frozen=True):
     phase: Phase | None = None
 
 
-class Scale(msgspec.Struct, frozen=True):
+class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many instances there should be. The bound is what one write of the store does well."""
 
     instances: Annotated[int, Meta(ge=0, le=1000)]

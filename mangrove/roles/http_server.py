@@ -148,6 +148,8 @@ def _channel(*args: Any, **options: Any) -> Any:
 
 def _error_task(channel: Any, request: Any) -> Any:
     request.error = _JsonError(request.error)
+    # waitress names it when the reader goes away meanwhile; of a request that could not be read it knows none.
+    request.path = getattr(request, "path", "")
     return ErrorTask(channel, request)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mangrove.base.errors import InvalidInput
+from mangrove.cli import complete
 from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
 from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_list, print_table
 from mangrove.cli.service import Step, Wish, wish_options
@@ -56,7 +57,7 @@ def list_clusters(root: RootOptions, output: Format) -> None:
 
 
 @cluster.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.cluster)
 @output_option
 @root_options
 def show(root: RootOptions, name: str, output: Format) -> None:
@@ -76,7 +77,7 @@ def show(root: RootOptions, name: str, output: Format) -> None:
 
 
 @cluster.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.cluster)
 @click.option("--undo", is_flag=True, help="Give it new work again.")
 @root_options
 def cordon(root: RootOptions, name: str, undo: bool) -> None:
@@ -87,7 +88,7 @@ def cordon(root: RootOptions, name: str, undo: bool) -> None:
 
 
 @cluster.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.cluster)
 @confirm_option
 @root_options
 def remove(root: RootOptions, name: str, yes: bool) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from mangrove.base.errors import InvalidInput, MangroveError
 from mangrove.base.log import set_up_logging
+from mangrove.cli import complete
 from mangrove.cli.nouns import rows
 from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
 from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_list, print_table
@@ -165,7 +166,7 @@ def list_nodes(root: RootOptions, cluster: str | None, output: Format) -> None:
 
 
 @node.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.node)
 @output_option
 @root_options
 def show(root: RootOptions, name: str, output: Format) -> None:
@@ -185,7 +186,7 @@ def show(root: RootOptions, name: str, output: Format) -> None:
 
 
 @node.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.node)
 @click.option("--undo", is_flag=True, help="Give it new work again.")
 @root_options
 def cordon(root: RootOptions, name: str, undo: bool) -> None:
@@ -197,7 +198,7 @@ def cordon(root: RootOptions, name: str, undo: bool) -> None:
 
 
 @node.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.node)
 @confirm_option
 @root_options
 def remove(root: RootOptions, name: str, yes: bool) -> None:

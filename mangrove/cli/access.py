@@ -11,7 +11,7 @@ import msgspec
 
 from mangrove import __version__
 from mangrove.base.errors import InvalidInput, MangroveError, NotFound
-from mangrove.cli import contexts, setups
+from mangrove.cli import complete, contexts, setups
 from mangrove.cli.contexts import Context, Contexts
 from mangrove.cli.failures import failure_of
 from mangrove.cli.options import RootOptions, dir_option, root_options
@@ -75,7 +75,7 @@ def login(
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete.context)
 @click.option("--all", "everywhere", is_flag=True, help="Of all contexts.")
 def logout(name: str | None, everywhere: bool) -> None:
     """Forget the login to a root.
@@ -120,7 +120,7 @@ def list_contexts(output: Format) -> None:
 
 
 @context.command("use")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.context)
 def use_context(name: str) -> None:
     """Make NAME the context that commands use."""
     with contexts.changing() as held:
@@ -130,7 +130,7 @@ def use_context(name: str) -> None:
 
 
 @context.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.context)
 def remove_context(name: str) -> None:
     """Forget the context NAME, with its login."""
     with contexts.changing() as held:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mangrove.base.errors import InvalidInput, NotFound
+from mangrove.cli import complete
 from mangrove.cli.nouns import service as service_group
 from mangrove.cli.options import RootOptions, root_options
 from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_json_line
@@ -22,7 +23,7 @@ _MOST = 1000
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.service)
 @click.argument("instances", type=click.IntRange(0, 1000))
 @wait_option
 @timeout_option
@@ -48,7 +49,7 @@ def scale(root: RootOptions, name: str, instances: int, wait: bool, timeout: flo
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.application_or_service)
 @confirm_option
 @wait_option
 @timeout_option
@@ -74,7 +75,7 @@ def undeploy(root: RootOptions, name: str, yes: bool, wait: bool, timeout: float
 
 
 @click.command()
-@click.argument("name", nargs=-1, required=True)
+@click.argument("name", nargs=-1, required=True, shell_complete=complete.application_or_service)
 @click.option(
     "--for",
     "condition",
@@ -107,7 +108,7 @@ def wait(root: RootOptions, name: tuple[str, ...], condition: str, timeout: floa
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.service)
 @output_option
 @root_options
 def explain(root: RootOptions, name: str, output: Format) -> None:
@@ -150,7 +151,7 @@ def events(root: RootOptions, follow: bool, lines: int, about: str | None, kind:
 
 
 @service_group.command("update")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.service)
 @click.option("--code", metavar="TEXT", help="The image, or a process's executable.")
 @click.option("--memory", type=int, metavar="MIB", help="MiB that each instance gets.")
 @click.option("--vcpus", type=int, metavar="CORES", help="Cores that are reserved for each instance.")

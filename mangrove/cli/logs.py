@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from mangrove.base.errors import MangroveError, NotFound
+from mangrove.cli import complete
 from mangrove.cli.options import RootOptions, root_options
 from mangrove.cli.output import output_option
 from mangrove.client import names
@@ -44,7 +45,7 @@ class _JsonLine(msgspec.Struct):
 
 
 @click.command()
-@click.argument("instance")
+@click.argument("instance", shell_complete=complete.instance)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is printed from now on, until Ctrl-C.")
 @click.option("-n", "--tail", type=click.IntRange(0, 1_000_000), help="Only the last so many lines that are there.")
 @click.option("--since", default="", metavar="TIME", help="Only lines since then: `10m`, `2h`, or a line's position.")

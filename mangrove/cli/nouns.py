@@ -6,13 +6,16 @@ from typing import Any
 
 import click
 
+from mangrove.cli import complete
 from mangrove.cli.options import RootOptions, root_options
 from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_list, print_table
 from mangrove.client import names
 from mangrove.client.documents import Application, Instance, Service
 from mangrove.client.root import RootClient
 
-application_option = click.option("--app", "of", metavar="NAME", help="Of this application alone.")
+application_option = click.option(
+    "--app", "of", metavar="NAME", shell_complete=complete.application, help="Of this application alone."
+)
 
 
 @click.group()
@@ -37,7 +40,7 @@ def list_applications(root: RootOptions, output: Format) -> None:
 
 
 @app.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.application)
 @output_option
 @root_options
 def show_application(root: RootOptions, name: str, output: Format) -> None:
@@ -57,7 +60,7 @@ def show_application(root: RootOptions, name: str, output: Format) -> None:
 
 
 @app.command("delete")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.application)
 @confirm_option
 @root_options
 def delete_application(root: RootOptions, name: str, yes: bool) -> None:
@@ -93,7 +96,7 @@ def list_services(root: RootOptions, of: str | None, output: Format) -> None:
 
 
 @service.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.service)
 @output_option
 @root_options
 def show_service(root: RootOptions, name: str, output: Format) -> None:
@@ -117,7 +120,7 @@ def show_service(root: RootOptions, name: str, output: Format) -> None:
 
 
 @service.command("delete")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.service)
 @confirm_option
 @root_options
 def delete_service(root: RootOptions, name: str, yes: bool) -> None:
@@ -136,9 +139,9 @@ def instance() -> None:
 
 @instance.command("list")
 @application_option
-@click.option("--service", "of_service", metavar="NAME", help="Of this service alone.")
-@click.option("--node", metavar="NAME", help="On this node alone.")
-@click.option("--cluster", metavar="NAME", help="On this cluster alone.")
+@click.option("--service", "of_service", metavar="NAME", shell_complete=complete.service, help="Of this service alone.")
+@click.option("--node", metavar="NAME", shell_complete=complete.node, help="On this node alone.")
+@click.option("--cluster", metavar="NAME", shell_complete=complete.cluster, help="On this cluster alone.")
 @click.option("--phase", metavar="PHASE", help="In this phase alone, such as running or pending.")
 @output_option
 @root_options
@@ -170,7 +173,7 @@ def list_instances(
 
 
 @instance.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete.instance)
 @output_option
 @root_options
 def show_instance(root: RootOptions, name: str, output: Format) -> None:

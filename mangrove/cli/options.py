@@ -83,6 +83,16 @@ class RootOptions:
                 raise Unavailable(f"{error.message}{place.hint}") from None
         return client
 
+    def quiet_client(self, timeout: float) -> RootClient | None:
+        """A client that is logged in, None where that would take a question. timeout: seconds for each request."""
+        place = self.place()
+        if place.session is None and place.password is None:
+            return None
+        client = place.client(timeout=timeout, repeats=0)
+        if place.session is None and place.password is not None:
+            client.login(place.user, place.password)
+        return client
+
     def place(self) -> Place:
         """Which root it is, and as whom. Raises NotFound, CorruptFile, InvalidInput, OSError."""
         if self.address is not None:
@@ -153,12 +163,12 @@ class Place:
     hint: str = ""
     assumed: bool = False
 
-    def client(self) -> RootClient:
-        """Not logged in unless there is a session. Raises InvalidInput."""
+    def client(self, **more: Any) -> RootClient:
+        """Not logged in unless there is a session. more: as of RootClient. Raises InvalidInput."""
         if self.session is None:
-            return RootClient(self.root, ca_file=self.ca_file or None)
+            return RootClient(self.root, ca_file=self.ca_file or None, **more)
         keep = functools.partial(contexts.keep_session, self.context)
-        return RootClient(self.root, ca_file=self.ca_file or None, session=self.session, on_session=keep)
+        return RootClient(self.root, ca_file=self.ca_file or None, session=self.session, on_session=keep, **more)
 
 
 def option_for(folder: Path, *, current: str | None = None) -> str:

@@ -133,6 +133,24 @@ def test_names_and_refusals_of_a_real_root(tree: Tree, machine: Machine) -> None
     assert machine.mangrove("node", "list", ok=False).code == 4
 
 
+def test_what_happens_is_shown_as_it_happens(tree: Tree, machine: Machine) -> None:
+    with machine.begin("events", "-f", "-o", "json") as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["kind"]  # what was before: it is connected, or soon will be
+        machine.mangrove("deploy", str(machine.home / "shop.yaml"), "--wait")
+        service = json.loads(machine.mangrove("service", "show", "shop.web", "-o", "json").output)["id"]
+        while (event := json.loads(process.stdout.readline()))["subject"] != f"{service}.0":
+            pass
+        assert event["kind"] == "placed"
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    shown = machine.mangrove("events", "--about", "shop.web").output
+    assert "placed" in shown
+    assert len(shown.splitlines()) >= 1
+
+
 @pytest.mark.parametrize(("example", "said"), [("inventory", "alpha,n1,live"), ("deploy_and_wait", "3 of 3 run")])
 def test_the_examples_of_the_client_do_what_they_say(tree: Tree, machine: Machine, example: str, said: str) -> None:
     environment = {**os.environ, "MANGROVE_ROOT": tree.root.address, "MANGROVE_PASSWORD": "Admin"}

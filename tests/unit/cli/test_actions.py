@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.root_api import RootApi, microservice
+from mangrove.model.documents import EVENTS, Event
+from tests.root_api import CLUSTER, RootApi, microservice
 from tests.unit.cli.conftest import CommandLine
 
 
@@ -119,3 +120,27 @@ def test_the_whole_tree(cli: CommandLine, root: RootApi, web: str) -> None:
     ]
     assert "no node fits" in lines[-1]
     assert cli("top").output.splitlines()[1:] == cli("top", "--once").output.splitlines()[1:]
+
+
+def test_events_of_all_or_about_one_thing(cli: CommandLine, root: RootApi, web: str) -> None:
+    root.add_cluster()
+    for number, (kind, subject) in enumerate(
+        [("placed", f"{web}.0"), ("placed", "f" * 24 + ".0"), ("rollout-begun", web), ("cluster-silent", CLUSTER)], 1
+    ):
+        id = f"{number:024x}"
+        root.put(EVENTS, id, Event(id, 1e9 + number, kind, subject, f"text {number}"))
+
+    def texts(*options: str) -> list[str]:
+        said = cli("events", *options)
+        assert said.code == 0, said.error
+        return [line.rpartition("  ")[2] for line in said.output.splitlines()]
+
+    assert texts() == ["text 1", "text 2", "text 3", "text 4"]
+    assert texts("-n", "2") == ["text 3", "text 4"]
+    assert texts("--kind", "placed") == ["text 1", "text 2"]
+    assert texts("--about", "shop.web") == ["text 1", "text 3"]
+    assert texts("--about", "shop.web", "-n", "1") == ["text 3"]
+    assert texts("--about", "alpha") == ["text 4"]
+    assert cli("events", "--about", "beta").code == 3
+    first = json.loads(cli("events", "-o", "json").output.splitlines()[0])
+    assert first == {"id": f"{1:024x}", "time": 1e9 + 1, "kind": "placed", "subject": f"{web}.0", "text": "text 1"}

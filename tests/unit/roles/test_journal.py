@@ -87,7 +87,7 @@ def test_the_oldest_go_first_and_a_few_always_stay() -> None:
     now = 1e9
 
     def removed(count: int, age: float) -> list[str]:
-        view = [Stored(EVENTS, f"{number:05}", number, {"time": now - age}) for number in range(count)]
+        view = [Stored(EVENTS, f"{number:05}", number, f'{{"time":{now - age}}}') for number in range(count)]
         return sorted(operation.id for operation in old_events({EVENTS: view}, now))
 
     assert removed(EVENTS_KEPT, 10) == []

@@ -10,7 +10,7 @@ NO_APT ?=
 
 # Programs that tests use beyond Python, and the Debian packages that have them.
 SYSTEM_PROGRAMS := dockerd:docker.io mosquitto:mosquitto nft:nftables ip:iproute2 busybox:busybox-static podman:podman \
-    systemd-analyze:systemd systemd-nspawn:systemd-container \
+    systemd-analyze:systemd systemd-nspawn:systemd-container docker-compose:docker-compose \
     promtool:prometheus chromium:chromium
 
 .DEFAULT_GOAL := help

@@ -17,7 +17,7 @@ from types import ModuleType
 
 import msgspec
 
-from benchmarks import burst, deploy, logs, machine, memory, placement, reports
+from benchmarks import burst, deploy, logs, machine, memory, placement, reports, sizes
 from benchmarks.result import Result, table
 
 #: Modules with `measure(folder, size)`, which gives a Result, and the sizes `FULL` and `QUICK`.
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "reports": reports,
     "logs": logs,
     "placement": placement,
+    "sizes": sizes,
 }
 _RESULTS = Path(__file__).with_name("results")
 

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import msgspec
 from flask import Flask
@@ -20,6 +21,7 @@ from mangrove import __version__
 from mangrove.base.errors import InvalidInput, MangroveError
 from mangrove.base.ids import new_id
 from mangrove.base.machine import boot_id
+from mangrove.client.join import token_in
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.identity.messages import JoinReply
 from mangrove.link.child import ChildIdentity
@@ -56,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--token", default=os.environ.get("MANGROVE_TOKEN", ""), help="join token (or in MANGROVE_TOKEN)"
     )
+    options.add_argument("--token-file", type=Path, help="what it holds is the join token")
     options.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
     options.add_argument("--location", default="", metavar="LAT,LON[,METRES]", help="where it stands")
     return options
@@ -69,7 +72,9 @@ def run(arguments: Sequence[str]) -> None:
     base = Base(options, "cluster.db")
     with ExitStack() as ending:
         ending.callback(base.close)
-        joined = identity_in(base.data) or join_root(base.data, options.root, options.token, options.name)
+        joined = identity_in(base.data) or join_root(
+            base.data, options.root, options.token or token_in(options.token_file), options.name
+        )
         up = MqttChildTransport(joined.parent, joined.child, lambda event: deliver_up(event))
         down = base.transport(lambda event: deliver_down(event))
         identity = child_identity(joined, raise_incarnation(base.store))

@@ -15,6 +15,7 @@ from mangrove.base.clock import SystemClock
 from mangrove.base.errors import MangroveError
 from mangrove.base.log import set_up_logging
 from mangrove.base.notify import wait_for_signal
+from mangrove.client.join import token_in
 from node_engine.declared import add_options
 from node_engine.joining import join_cluster, membership_in
 from node_engine.metrics import serve_metrics
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--token", default=os.environ.get("MANGROVE_TOKEN", ""), help="join token (or in MANGROVE_TOKEN)"
     )
+    options.add_argument("--token-file", type=Path, help="what it holds is the join token")
     options.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
     options.add_argument("--address", default="", help="its own address, for others (found out when left away)")
     options.add_argument("--runtimes", default="", help="which to use, as `docker,process` (those that are there)")
@@ -77,7 +79,8 @@ def run(arguments: Sequence[str]) -> None:
         known = membership_in(state)
         joined = known.reply if known is not None else None
         if joined is None:
-            joined = join_cluster(state, options.cluster, options.token, options.name)
+            token = options.token or token_in(options.token_file)
+            joined = join_cluster(state, options.cluster, token, options.name)
         shell = Shell(options, state, joined, clock)
         ending.callback(shell.stop)
         shell.start()

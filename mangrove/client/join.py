@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mangrove.base.errors import Forbidden, NotFound, Refused
 from mangrove.client.http import TIMEOUT, HttpClient, UnexpectedAnswer, parse_address
 from mangrove.identity.messages import JoinReply, JoinRequest, LeaveRequest, leave_proof
+
+
+def token_in(file: Path | None) -> str:
+    """The join token that a file holds, empty without a file. Raises OSError."""
+    return "" if file is None else file.read_text(errors="replace").strip()
 
 
 def join(

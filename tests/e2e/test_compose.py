@@ -1,0 +1,204 @@
+"""The set-ups in compose/, built and started as they are by docker-compose in a real Docker engine.
+
+What cannot be had without a registry is replaced: the base of the images by one made of this machine's own Python and
+Mosquitto, and the database (by SQLite).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+import yaml
+
+from mangrove.client.root import RootClient
+from mangrove.model.phases import Phase
+from tests.base_image import BASE, load_base
+from tests.e2e.programs import eventually
+from tests.e2e.tree import process
+from tests.integration.runtimes import IMAGE, load_image
+
+pytestmark = pytest.mark.docker
+
+_REPOSITORY = Path(__file__).parents[2]
+_FILES = ("root.yml", "cluster.yml", "all-in-one.yml", "override.yml")
+#: Seconds for any command: building takes 40 on two busy cores.
+_PATIENCE = 400.0
+#: Stands for MongoDB, which is there and does nothing.
+_OVERRIDE = f"""\
+services:
+  mongo:
+    image: {BASE}
+    command: [sleep, "1000"]
+    healthcheck: {{test: ["CMD", "true"], interval: 1s}}
+  mongo-set:
+    image: {BASE}
+    command: ["true"]
+  root: {{healthcheck: {{interval: 1s}}}}
+  cluster: {{healthcheck: {{interval: 1s}}}}
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A set-up of its own in a copy of the repository."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def compose(self, *arguments: str) -> str:
+        """What docker-compose prints. Fails when it fails."""
+        files = [word for name in _FILES for word in ("--file", name)]
+        done = subprocess.run(
+            ["docker-compose", *files, *arguments],
+            cwd=self.folder / "compose",
+            env=os.environ | self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout[-4000:]}"
+        return done.stdout
+
+
+def copy_of_the_source(folder: Path) -> None:
+    """What a checkout holds, and all libraries as wheels, so that building needs no index."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=_REPOSITORY, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (_REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(_REPOSITORY / name, folder / name)
+    wanted = [f"{_REPOSITORY}[root,cluster,node,docker]", "setuptools>=68", "wheel"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder / "wheels"), *wanted]
+    subprocess.run(command, check=True, timeout=_PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def project(
+    docker_host: str, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    if shutil.which("docker-compose") is None:
+        pytest.skip("docker-compose is not installed")
+    folder = tmp_path_factory.mktemp("compose")
+    copy_of_the_source(folder)
+    with contextlib.closing(docker.APIClient(base_url=docker_host, version="auto", timeout=120)) as api:
+        load_base(api, pytest.MonkeyPatch())
+    load_image(docker_host)
+    (folder / "compose" / "override.yml").write_text(_OVERRIDE)
+    subprocess.run(["sh", "compose/prepare.sh"], cwd=folder, check=True)
+    ports = ("MANGROVE_ROOT_PORT", "MANGROVE_ROOT_MQTT_PORT", "MANGROVE_CLUSTER_PORT", "MANGROVE_CLUSTER_MQTT_PORT")
+    socket = docker_host.removeprefix("unix://")
+    environment = {
+        "DOCKER_HOST": docker_host,
+        "COMPOSE_PROJECT_NAME": f"mangrovetest{os.getpid()}",
+        "MANGROVE_TAG": f"test{os.getpid()}",
+        "BASE": BASE,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": "/source/wheels",
+        "MANGROVE_BIND": "127.0.0.1",
+        "MANGROVE_ROOT_STORE": "",
+        "MANGROVE_CLUSTER_STORE": "",
+        "DOCKER_SOCKET": socket,
+        "DOCKER_GID": str(os.stat(socket).st_gid),
+        **{name: str(free_port()) for name in ports},
+    }
+    made = Project(folder, environment)
+    try:
+        made.compose("build", "--quiet")
+        yield made
+    finally:
+        made.compose("down", "--volumes", "--timeout", "5")
+
+
+@pytest.fixture(scope="module")
+def engine(docker_host: str) -> Iterator[docker.DockerClient]:
+    with contextlib.closing(docker.DockerClient(base_url=docker_host, timeout=60)) as client:
+        yield client
+
+
+def test_a_root_a_cluster_and_a_node(project: Project, engine: docker.DockerClient) -> None:
+    project.compose("--profile", "node", "up", "--detach")
+
+    client = RootClient(f"127.0.0.1:{project.environment['MANGROVE_ROOT_PORT']}")
+    password = (project.folder / "compose/secrets/admin_password").read_text()
+
+    def logged_in() -> bool:
+        client.login("Admin", password)
+        return True
+
+    eventually(logged_in, "the root to answer")
+
+    def live() -> bool:
+        return [node.state for node in client.nodes()] == ["live"]
+
+    eventually(live, "the node", 60)
+    service = dict(process("sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"), virtualization="container", code=IMAGE)
+    application = {
+        "applicationID": "",
+        "application_name": "app",
+        "application_namespace": "test",
+        "application_desc": "",
+        "microservices": [service],
+    }
+    [made] = client.create_applications({"sla_version": "v2.0", "customerID": "Admin", "applications": [application]})
+    client.deploy(made.services[0])
+
+    def containers() -> list[str]:
+        return [str(found.id) for found in engine.containers.list(filters={"label": "mangrove.node"})]
+
+    running = eventually(containers, "the instance to run", 60)
+
+    # All of it starts anew, with the same identities; the instance is no part of it.
+    project.compose("restart", "--timeout", "20", "root", "cluster", "node")
+    eventually(logged_in, "the root to answer again")
+    eventually(live, "the node to be there again", 60)
+    eventually(
+        lambda: client.service(made.services[0]).instances[0].phase is Phase.RUNNING, "the instance to run still"
+    )
+    assert containers() == running
+
+    client.delete_application(made.id)
+    eventually(lambda: not containers(), "the instance to be gone")
+
+
+def test_what_the_images_hold(project: Project, engine: docker.DockerClient) -> None:
+    for name in ("root", "cluster", "node"):
+        image = engine.images.get(f"mangrove-{name}:{project.environment['MANGROVE_TAG']}")
+        assert image.attrs["Config"]["User"] == "10001:10001"
+        assert image.attrs["Config"]["StopSignal"] == "SIGTERM"
+        assert image.attrs["Config"]["Healthcheck"]["Test"]
+        found = engine.containers.run(image, ["-c", "ls /opt/mangrove/bin; id -u"], entrypoint="sh", remove=True)
+        words = found.decode().split()
+        assert f"mangrove-{name}" in words
+        assert words[-1] == "10001"
+        assert not {"pip", "pip3"} & set(words)
+    packages = engine.containers.run(
+        image, ["-c", "ls /opt/mangrove/lib/*/site-packages"], entrypoint="sh", remove=True
+    )
+    assert not {"numpy", "flask", "pymongo", "cryptography"} & set(packages.decode().split())
+
+
+def test_services_are_closed_in(project: Project) -> None:
+    """As a whole, whatever else is added: all that runs for long is limited, and has its files read-only."""
+    services = yaml.safe_load(project.compose("--profile", "node", "--profile", "metrics", "config"))["services"]
+    for name, service in services.items():
+        assert service["read_only"], name
+        assert service["init"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"], name
+        assert service["logging"]["options"]["max-size"] == "10m", name
+        secret = [key for key in service.get("environment", {}) if "PASSWORD" in key and not key.endswith("__FILE")]
+        assert not secret, "secrets are files"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -42,10 +43,12 @@ FULL, QUICK = Size(len(_INSTALLATIONS)), Size(1)
 def measure(folder: Path, size: Size) -> Result:
     """Install with each of the extras into a folder of its own. Needs pip, and a package index or pip's cache."""
     figures = []
+    source = folder / "source"  # pip leaves what it builds beside it
+    shutil.copytree(_CHECKOUT, source, ignore=shutil.ignore_patterns(".*", "build", "tests", "results"))
     for extras, module, goal in _INSTALLATIONS[: size.installations]:
         place = folder / extras.replace(",", "-")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", str(place)]
-        subprocess.run([*command, f"{_CHECKOUT}[{extras}]"], check=True)
+        subprocess.run([*command, f"{source}[{extras}]"], check=True)
         packages = len(list(place.glob("*.dist-info")))
         name = f"mangrove[{extras}]"
         figures.append(Figure(f"{name}, on disk", _bytes_in(place) / _MB, "MB", goal, f"{packages} packages"))

@@ -55,6 +55,7 @@ def own_engine(folder: Path, registry_port: int) -> Iterator[str]:
             stderr=log,
             stdin=subprocess.DEVNULL,
             env=environment,
+            cwd=folder,  # where conmon leaves a file when memory ran out
         )
         try:
             docker_engine.wait_for(engine, url, folder / "log")

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import burst, deploy, memory, reports
+from benchmarks import burst, deploy, memory, reports, sizes
 from benchmarks.processes import working_below
 from benchmarks.result import Result, table
 
@@ -53,3 +53,10 @@ def test_reports(tmp_path: Path) -> None:
     assert found["nodes whose newest report is not what the cluster shows"] == 0
     assert found["messages that were not sent"] == 0
     assert found["beat sent to acknowledgement heard, p50"] > 0
+
+
+def test_sizes(tmp_path: Path) -> None:
+    found = figures(sizes.measure(tmp_path, sizes.QUICK))
+
+    assert 1 < found["mangrove[node], on disk"] < 15
+    assert 5 < found["mangrove[node], loaded, RSS"] < 60

@@ -33,6 +33,8 @@ _SUM_PERIOD = 0.25
 #: Slots of which it is remembered who had them last, so that what they printed can be asked for: those of a large
 #: cluster, some 200 bytes each.
 _REMEMBERED = 5000
+#: Seconds between two messages about usage: what nodes told in between goes as one.
+_PASS_PERIOD = 1.0
 #: Entries of usage in one message, which stays well below the largest payload.
 _USAGE_BATCH = 500
 
@@ -70,7 +72,10 @@ class Cluster:
         self._told: set[str] = set()
         self._summed = (-1, 0.0)  # (state of the fleet, when) of `_capacity`
         self._capacity = Capacity(nodes=0)
-        self._measured = 0.0
+        self._measured = 0.0  # when the whole cluster was told of last
+        self._passed = 0.0  # when usage was passed on last
+        self._news: set[str] = set()  # of what a new figure came since
+        self._told_session = ""
         self._views: dict[str, NodeView] = {}
         self._given: dict[str, tuple[str, str]] = {}  # slot → (node, attempt) that had it last
         self.parent = Parent(
@@ -86,6 +91,7 @@ class Cluster:
             rng=rng,
             may_refuse=lambda: self.role.link.state == "settled" and not self.parent.gathering,
             on_slot=self._told.add,
+            on_measured=self._news.add,
             position=position,
             preferences=preferences,
         )
@@ -134,6 +140,8 @@ class Cluster:
     def next_wake(self) -> float:
         """When `work` wants to be called at the latest (`Clock.now` seconds)."""
         wake = min(self.role.next_wake(), self.parent.next_wake(), self._measured + self.role.link.usage_period)
+        if self._news and self.role.link.settled_session:
+            wake = min(wake, self._passed + _PASS_PERIOD)
         if self._summed[0] != self.parent.fleet.touched:
             wake = min(wake, self._summed[1] + _SUM_PERIOD)
         return wake
@@ -195,21 +203,23 @@ class Cluster:
         self._views = views
 
     def _measure(self) -> None:
-        """Pass on what was measured, under the root's own names, once a period."""
-        now = self._clock.now()
-        if now < self._measured + self.role.link.usage_period:
-            return
-        self._measured = now
-        self._view_nodes()
-        parent = self.parent
-        own: list[Usage] = []
+        """Pass on what nodes told, under the root's own names, as it comes; and once a period what it adds up to."""
+        now, link, parent = self._clock.now(), self.role.link, self.parent
         usages: list[tuple[str, Usage]] = []
-        for id, measured in parent.usage.items():
-            slot = parent.slot_of(id)
-            if id in parent.fleet.rows:
-                own.append(measured[-1])
-            elif slot is not None:
-                usages.append((slot, measured[-1]))
-        usages.append(("", total_usage(own, self._capacity.allocatable.memory)))
+        if now >= self._measured + link.usage_period:
+            self._measured = now
+            self._view_nodes()
+            own = [measured[-1] for id, measured in parent.usage.items() if id in parent.fleet.rows]
+            usages.append(("", total_usage(own, self._capacity.allocatable.memory)))
+        if link.settled_session and now >= self._passed + _PASS_PERIOD:
+            self._passed = now
+            if link.settled_session != self._told_session:  # a root that knows nothing yet
+                self._told_session = link.settled_session
+                self._news.update(parent.usage)
+            for id in sorted(self._news):
+                slot, measured = parent.slot_of(id), parent.usage.get(id)
+                if slot is not None and measured:
+                    usages.append((slot, measured[-1]))
+            self._news.clear()
         for start in range(0, len(usages), _USAGE_BATCH):
-            self.role.link.send_usage(dict(usages[start : start + _USAGE_BATCH]))
+            link.send_usage(dict(usages[start : start + _USAGE_BATCH]))

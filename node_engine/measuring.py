@@ -21,12 +21,15 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at what the node has: memory and cores do not change, runtimes come and go.
 _CAPACITY_PERIOD = 15.0
+#: Seconds after a start at which it is measured, and once more after as long: processor time needs two readings.
+_SOON, _READINGS = 1.0, 2
 
 
 class Measuring:
     """Measures every `period()` seconds.
 
-    running: attempts that run, by runtime. tell: called after each measurement with what is worth telling of it.
+    running: attempts that run, by runtime. session: id of the settled session with the parent, empty without one; a new
+    one is told all. tell: called after each measurement with what is worth telling of it.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Measuring:
         declared: Declared,
         running: Callable[[], Mapping[str, Sequence[str]]],
         period: Callable[[], float],
+        session: Callable[[], str],
         tell: Callable[[dict[str, Usage]], None],
         on_capacity: Callable[[], None],
     ) -> None:
@@ -47,11 +51,14 @@ class Measuring:
         self._declared = declared
         self._running = running
         self._period = period
+        self._session = session
+        self._told_session = ""
         self._tell = tell
         self._on_capacity = on_capacity
         self._band = DeadBand()
         self._looked = clock.now()
         self._stopping = threading.Event()
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="measuring", daemon=True)
         self.usage: dict[str, Usage] = {}
         self.capacity = self._look()
@@ -63,14 +70,26 @@ class Measuring:
     def stop(self) -> None:
         """End; what is being measured just now is given up."""
         self._stopping.set()
+        self._woken.set()
         self._thread.join(5.0)
+
+    def soon(self) -> None:
+        """Something has begun to run: measure it within seconds, whatever the period. May be called from any thread."""
+        self._woken.set()
 
     def pick_gpus(self, asked: Resources, taken: frozenset[str]) -> tuple[str, ...]:
         """See admission.PickGpus."""
         return self._telemetry.pick_gpus(asked, taken)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._period()):
+        readings = 0  # to take in short order
+        while not self._stopping.is_set():
+            if self._woken.wait(_SOON if readings else self._period()):
+                readings = _READINGS
+                if self._stopping.wait(_SOON):  # what starts meanwhile is measured with it
+                    return
+                self._woken.clear()
+            readings = max(0, readings - 1)
             try:
                 self._measure()
             except Exception:
@@ -84,6 +103,10 @@ class Measuring:
             except RuntimeFault as fault:
                 log.debug("%s cannot be measured: %s", name, fault)
         self.usage = usage
+        session = self._session()
+        if session and session != self._told_session:
+            self._told_session = session
+            self._band = DeadBand()  # whoever listens now may know nothing
         self._tell(self._band.worth_telling(usage))
         now = self._clock.now()
         if now - self._looked >= _CAPACITY_PERIOD:

@@ -61,6 +61,7 @@ class Shell:
             declared=declared_in(options),
             running=lambda: self.node.engine.running_workloads(),
             period=lambda: self.node.role.link.usage_period,
+            session=lambda: self.node.role.link.settled_session,
             tell=self._measured,
             on_capacity=self._wake,
         )
@@ -165,6 +166,8 @@ class Shell:
         self._bulk_loop.post(lambda: self._bulk.broken("the link to the cluster began anew"))
 
     def _finished(self, operation: Operation, result: Result) -> None:
+        if operation.kind == "start":
+            self._measuring.soon()
         self._loop.post(lambda: self.node.finished(operation, result))
 
     def _progress(self, attempt: str, text: str) -> None:

@@ -330,6 +330,11 @@ class ChildLink:
         if self.state == "settled" and usage:
             self._send(REPORT, Report(self._assignment.mark, self._digests(), usage=usage))
 
+    @property
+    def settled_session(self) -> str:
+        """Id of the session in which the parent has said what shall run; empty while there is none."""
+        return self._session if self.state == "settled" else ""
+
     def reply(self, reply: Reply) -> None:
         """Answer a call of this session."""
         if self.state in ("reporting", "settled"):

@@ -45,8 +45,8 @@ class Children:
     key_of: the link key of a child with this identity. on_attempt: called when a child has news of an attempt; answers
     whether the attempt is that child's. request_of: the request that an attempt follows from. on_child: called when a
     child fell silent, was heard again, or was revoked. on_confirmed: called when it has applied a newer assignment.
-    usage_kept: figures kept of each attempt and child. on_broken: called when a child's connection broke or
-    began anew, with why.
+    usage_kept: figures kept of each attempt and child. on_measured: called with the id of each attempt and child of
+    which there is a new figure. on_broken: called when a child's connection broke or began anew, with why.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Children:
         on_child: Callable[[str], None],
         on_confirmed: Callable[[str], None],
         usage_kept: int,
+        on_measured: Callable[[str], None] = lambda id: None,
         on_broken: Callable[[str, str], object] = lambda child, why: None,
     ) -> None:
         self.known: dict[str, Child] = {}
@@ -81,6 +82,7 @@ class Children:
         self._request_of = request_of
         self._on_child = on_child
         self._on_confirmed = on_confirmed
+        self._on_measured = on_measured
         self._usage_kept = usage_kept
         self._on_broken = on_broken
         self._nodes: dict[str, tuple[str, str]] = {}  # `cluster/node` → its last state, and its name (root only)
@@ -286,6 +288,7 @@ class Children:
         for attempt, usage in event.usage.items():
             if not attempt or self._observed_on(attempt, event.child):
                 self.usage.setdefault(attempt or event.child, deque(maxlen=self._usage_kept)).append(usage)
+                self._on_measured(attempt or event.child)
                 if not attempt:
                     self._fleet.measured(event.child, usage)
 

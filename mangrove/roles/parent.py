@@ -46,8 +46,9 @@ class Parent:
     id: its name in topics, which outlives its store. noun: what its children are. key_of: the link key of a child with
     this identity. holder: who takes the store's lease. may_refuse: whether slots that fit nowhere may be handed back
     now (clusters). on_slot: called with the id of each slot whose status may have changed, once what changed it is
-    durable. usage_kept: figures kept of each attempt and child. position: where children stand that do not say.
-    preferences: which child is the best for services that do not say. Raises Conflict when another holds the lease.
+    durable. usage_kept: figures kept of each attempt and child. on_measured: called with the id of each attempt and
+    child of which there is a new figure. position: where children stand that do not say. preferences: which child is
+    the best for services that do not say. Raises Conflict when another holds the lease.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Parent:
         may_refuse: Callable[[], bool] = lambda: False,
         on_slot: Callable[[str], None] = lambda slot: None,
         usage_kept: int = 1,
+        on_measured: Callable[[str], None] = lambda id: None,
         position: Position | None = None,
         preferences: tuple[Preference, ...] = (),
     ) -> None:
@@ -103,6 +105,7 @@ class Parent:
             on_child=self._slots.child_changed,
             on_confirmed=self._slots.child_confirmed,
             usage_kept=usage_kept,
+            on_measured=on_measured,
             on_broken=lambda child, why: self.on_broken(child, why),
         )
         self.link = ParentLink(

@@ -100,6 +100,7 @@ def run(arguments: Sequence[str]) -> None:
             rng=base.rng,
             usage_kept=_USAGE_KEPT,
             preferences=preferences_in(options.placement),
+            measured_before=lambda id: history.recent(parent.slot_of(id) or id),
         )
         history = History(base.store, base.clock, lambda: measured(parent))
         running = Running(base, parent, parent, "controller", [history.chore()])

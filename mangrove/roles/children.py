@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -46,7 +46,8 @@ class Children:
     whether the attempt is that child's. request_of: the request that an attempt follows from. on_child: called when a
     child fell silent, was heard again, or was revoked. on_confirmed: called when it has applied a newer assignment.
     usage_kept: figures kept of each attempt and child. on_measured: called with the id of each attempt and child of
-    which there is a new figure. on_broken: called when a child's connection broke or began anew, with why.
+    which there is a new figure. measured_before: what is known of one from before this start, oldest first. on_broken:
+    called when a child's connection broke or began anew, with why.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Children:
         on_confirmed: Callable[[str], None],
         usage_kept: int,
         on_measured: Callable[[str], None] = lambda id: None,
+        measured_before: Callable[[str], Iterable[Usage]] = lambda id: (),
         on_broken: Callable[[str, str], object] = lambda child, why: None,
     ) -> None:
         self.known: dict[str, Child] = {}
@@ -83,6 +85,7 @@ class Children:
         self._on_child = on_child
         self._on_confirmed = on_confirmed
         self._on_measured = on_measured
+        self._measured_before = measured_before
         self._usage_kept = usage_kept
         self._on_broken = on_broken
         self._nodes: dict[str, tuple[str, str]] = {}  # `cluster/node` → its last state, and its name (root only)
@@ -287,8 +290,11 @@ class Children:
             self.clock_offsets[event.child] = self._clock.wall() - own.measured
         for attempt, usage in event.usage.items():
             if not attempt or self._observed_on(attempt, event.child):
-                self.usage.setdefault(attempt or event.child, deque(maxlen=self._usage_kept)).append(usage)
-                self._on_measured(attempt or event.child)
+                subject = attempt or event.child
+                if subject not in self.usage:
+                    self.usage[subject] = deque(self._measured_before(subject), maxlen=self._usage_kept)
+                self.usage[subject].append(usage)
+                self._on_measured(subject)
                 if not attempt:
                     self._fleet.measured(event.child, usage)
 

@@ -7,7 +7,7 @@ store, decide, make durable, and only then act.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -47,8 +47,9 @@ class Parent:
     this identity. holder: who takes the store's lease. may_refuse: whether slots that fit nowhere may be handed back
     now (clusters). on_slot: called with the id of each slot whose status may have changed, once what changed it is
     durable. usage_kept: figures kept of each attempt and child. on_measured: called with the id of each attempt and
-    child of which there is a new figure. position: where children stand that do not say. preferences: which child is
-    the best for services that do not say. Raises Conflict when another holds the lease.
+    child of which there is a new figure. measured_before: what is known of one from before this start, oldest first.
+    position: where children stand that do not say. preferences: which child is the best for services that do not say.
+    Raises Conflict when another holds the lease.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Parent:
         on_slot: Callable[[str], None] = lambda slot: None,
         usage_kept: int = 1,
         on_measured: Callable[[str], None] = lambda id: None,
+        measured_before: Callable[[str], Iterable[Usage]] = lambda id: (),
         position: Position | None = None,
         preferences: tuple[Preference, ...] = (),
     ) -> None:
@@ -106,6 +108,7 @@ class Parent:
             on_confirmed=self._slots.child_confirmed,
             usage_kept=usage_kept,
             on_measured=on_measured,
+            measured_before=measured_before,
             on_broken=lambda child, why: self.on_broken(child, why),
         )
         self.link = ParentLink(

@@ -10,7 +10,7 @@ import base64
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import msgspec
 import numpy as np
@@ -32,6 +32,7 @@ UNITS: Final = {
 }
 RISING: Final = ("rx", "tx")
 _FIGURES: Final = tuple(UNITS)
+_WHOLE: Final = {name for name, form in get_type_hints(Usage).items() if form is int}
 _read: Callable[[Usage], tuple[float, ...]] = attrgetter(*_FIGURES)
 _WHICH_RISE: Final = tuple(figure in RISING for figure in _FIGURES)
 _RISES = np.array(_WHICH_RISE)
@@ -69,6 +70,12 @@ def figures_of(numbers: Numbers) -> dict[str, float]:
     """Numbers of one moment, shape (figures,), by name and in the units of a Usage."""
     values = (numbers * _SCALE).tolist()
     return {figure: round(value, 1) for figure, value in zip(_FIGURES, values, strict=True)}
+
+
+def usage_of(numbers: Numbers, measured: float) -> Usage:
+    """Numbers of one moment, shape (figures,), as a Usage. measured: wall-clock seconds."""
+    amounts = {figure: int(value) if figure in _WHOLE else value for figure, value in figures_of(numbers).items()}
+    return Usage(**amounts, measured=measured)  # type: ignore[arg-type]
 
 
 def mean_of(numbers: Numbers) -> Numbers:

@@ -34,6 +34,7 @@ from root_orchestrator.history.block import (
     start_of,
     unknown,
     unpacked,
+    usage_of,
 )
 
 #: Seconds between points: what one looks at after an incident, and what one plans by.
@@ -191,6 +192,19 @@ class History:
                 series[int(own.start)] = unwritten.copy()
         numbers = np.concatenate(list(series.values())) if series else unknown(0)
         return _grouped(numbers, first, newest.step, since, step)
+
+    def recent(self, subject: str) -> list[Usage]:
+        """What is in memory of a subject, oldest first: quarters of an hour, then minutes, some tens at most."""
+        with self._lock:
+            series = [(block, block.series(subject)) for block in (self._coarse, self._fine)]
+            points = [
+                (block.start + (point + 1) * block.step, numbers.copy())
+                for block, found in series
+                if found is not None
+                for point, numbers in enumerate(found)
+                if is_known(numbers)
+            ]
+        return [usage_of(numbers, measured) for measured, numbers in points]
 
     # -- for the metrics
 

@@ -125,6 +125,21 @@ def test_a_restart_loses_nothing_and_a_kill_a_quarter_of_an_hour_at_most(tree: T
     assert tree.cpu("a", step=COARSE) == [(0, 5), (900, 6.2)]
 
 
+def test_what_is_in_memory_can_be_drawn_beside_the_raw_figures(tree: Tree) -> None:
+    tree.live(15, a=5)
+    tree.live(3, a=6)
+    tree.restart(killed=False)
+    assert [(usage.cpu, usage.measured - START) for usage in tree.history.recent("a")] == [
+        (5.0, 900.0),
+        (6.0, 960.0),
+        (6.0, 1020.0),
+        (6.0, 1080.0),
+    ]
+    assert tree.history.recent("a")[0].memory == 100 * 2**20
+    assert isinstance(tree.history.recent("a")[0].memory, int)
+    assert tree.history.recent("b") == []
+
+
 def test_minutes_go_after_a_day_and_a_month_of_quarters_stays(tree: Tree) -> None:
     tree.live(30 * 60, a=1)
     fine, coarse = tree.store.load(HISTORY_FINE), tree.store.load(HISTORY_COARSE)

@@ -17,7 +17,7 @@ from types import ModuleType
 
 import msgspec
 
-from benchmarks import burst, deploy, logs, machine, memory, placement, reports, sizes
+from benchmarks import api, burst, deploy, logs, machine, memory, placement, reports, sizes
 from benchmarks.result import Result, table
 
 #: Modules with `measure(folder, size)`, which gives a Result, and the sizes `FULL` and `QUICK`.
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "burst": burst,
     "memory": memory,
     "reports": reports,
+    "api": api,
     "logs": logs,
     "placement": placement,
     "sizes": sizes,

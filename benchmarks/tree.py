@@ -77,16 +77,16 @@ class Tree:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.programs: list[Program] = []
-        self.root = self._start("root", "mangrove-root", "--allow-default-admin", *_LISTEN)
-        self.client = RootClient(f"127.0.0.1:{_port_of(self.root)}", timeout=30.0)
+        self.root = self._start("root", "mangrove-root", "--allow-default-admin", *LISTEN)
+        self.client = RootClient(f"127.0.0.1:{port_of(self.root)}", timeout=30.0)
         self.client.login("Admin", "Admin")
 
     def add_cluster(self, name: str) -> ClusterProgram:
         """A cluster that the root sees."""
         token = self.client.cluster_token(ttl=600.0).token
-        root = f"127.0.0.1:{_port_of(self.root)}"
-        program = self._start(name, "mangrove-cluster", "--root", root, "--token", token, "--name", name, *_LISTEN)
-        port = _port_of(program)
+        root = f"127.0.0.1:{port_of(self.root)}"
+        program = self._start(name, "mangrove-cluster", "--root", root, "--token", token, "--name", name, *LISTEN)
+        port = port_of(program)
 
         def look() -> str:
             return next((one.id for one in self.client.clusters() if one.name == name and one.state == "live"), "")
@@ -200,8 +200,8 @@ def running_in(service: Service) -> dict[int, Instance]:
 
 
 #: Ports of HTTP and broker: whichever are free.
-_LISTEN = ("--host", "127.0.0.1", "--port", "0", "--mqtt-port", "0")
+LISTEN = ("--host", "127.0.0.1", "--port", "0", "--mqtt-port", "0")
 
 
-def _port_of(program: Program) -> int:
+def port_of(program: Program) -> int:
     return int(program.wait_for(r"listens on 127\.0\.0\.1:(\d+)$")[1])

@@ -66,14 +66,14 @@ class MongoStore:
         return self._database.name
 
     def load(self, collection: str) -> list[Stored]:
-        return self._find({"_id": {"$gte": f"{collection}/", "$lt": f"{collection}0"}})  # 0 comes after /
+        return self._find({"keys": collection})
 
     def page(self, collection: str, *, after: str = "", limit: int) -> list[Stored]:
         check_limit(limit)
         self._watch.check_open()
         if limit == 0 or not is_text(after):
             return []
-        return self._find({"_id": {"$gt": id_of(collection, after), "$lt": f"{collection}0"}}, limit)
+        return self._find({"keys": collection, "_id": {"$gt": id_of(collection, after)}}, limit)
 
     def get(self, collection: str, id: str) -> Stored | None:
         return self.get_many(collection, [id]).get(id)

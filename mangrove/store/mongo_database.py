@@ -1,7 +1,7 @@
 """The database of a MongoStore: reached with bounds on everything, made whole or not at all, checked before it is used.
 
 store       one document, the head: the store's id, its newest revision, schema, leases, the last batches
-documents   _id `collection/id`, revision, body (JSON as text), keys (`collection.field=value`, to be found by)
+documents   _id `collection/id`, revision, body (JSON as text), keys (`collection` and `collection.field=value`)
 removed     _id `collection/id`, revision: what was removed, and when, for the change feed
 """
 

@@ -26,8 +26,9 @@ def query_key(collection: str, field: str, value: str) -> str:
 
 
 def row_of(collection: str, id: str, revision: int, body: bytes) -> Row:
-    """A document as it is kept."""
-    keys = [query_key(collection, field, value) for field, value in indexed(collection, body)]
+    """A document as it is kept. Its first key is its collection: by that all of it is found, in order."""
+    keys = [collection]
+    keys += [query_key(collection, field, value) for field, value in indexed(collection, body)]
     return {"_id": id_of(collection, id), "revision": revision, "body": body.decode(), "keys": keys}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,11 @@ from mangrove.link.brokers.managed import Account, ManagedBroker, Tls
 from mangrove.link.transports.interface import Broker, OnEvent
 from mangrove.link.transports.mqtt import MqttChildTransport, MqttParentTransport
 from mangrove.link.transports.mqtt_connection import KEEP_ALIVE
+from mangrove.store.interface import Store
+from mangrove.store.memory import MemoryStore
+from mangrove.store.mongo import MongoStore
 from tests.integration.links import Certificate, Relay, threads, wait_until
+from tests.mongo_server import database
 
 MakeBroker = Callable[..., ManagedBroker]
 
@@ -25,6 +30,29 @@ _INSTALLED = {"mosquitto": mosquitto.find, "nats": nats.find}
 
 def account() -> Account:
     return Account(new_id(), secrets.token_hex(32))
+
+
+@contextmanager
+def _store(kind: str) -> Iterator[Store]:
+    if kind == "memory":
+        yield MemoryStore()
+        return
+    with database() as uri, closing(MongoStore(uri)) as store:
+        yield store
+
+
+@pytest.fixture(params=["memory", "mongo"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An empty store for the API: the plainest one, and the one that is farthest away."""
+    with _store(request.param) as store:
+        yield store
+
+
+@pytest.fixture(scope="module", params=["memory", "mongo"])
+def common_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """The same for all tests of a module together."""
+    with _store(request.param) as store:
+        yield store
 
 
 @pytest.fixture(params=["mosquitto", "nats"])

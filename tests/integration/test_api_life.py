@@ -14,14 +14,14 @@ from mangrove.model.attempt import Usage
 from mangrove.model.documents import APPLICATIONS, SERVICES, SPECIFICATIONS, Service
 from mangrove.model.phases import Phase
 from mangrove.model.specification import Specification
-from mangrove.store.interface import Delete, Operation, Put, Stored, StoreUnavailable
+from mangrove.store.interface import Delete, Operation, Put, Store, Stored, StoreUnavailable
 from mangrove.store.memory import MemoryStore
 from tests.root_api import CLUSTER, NODE, RootApi, microservice, sla
 
 
 @pytest.fixture
-def root() -> RootApi:
-    return RootApi()
+def root(store: Store) -> RootApi:
+    return RootApi(store)
 
 
 def test_from_application_to_running_instances_and_back(root: RootApi) -> None:

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from mangrove.model.phases import Phase
+from mangrove.store.interface import Store
 from root_orchestrator.api import paging
 from tests.root_api import CLUSTER, RootApi, microservice
 
 
 @pytest.fixture(scope="module")
-def root() -> RootApi:
+def root(common_store: Store) -> RootApi:
     """Two users: Admin has five services with two instances each, ann one with one."""
-    root = RootApi()
+    root = RootApi(common_store)
     root.add_user("ann", "Application_Provider")
     root.add_cluster("alpha", CLUSTER)
     root.add_cluster("beta", "b" * 24, state="silent")

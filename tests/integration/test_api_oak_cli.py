@@ -11,6 +11,7 @@ from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
 from mangrove.model.phases import Phase
 from mangrove.roles.http_server import serve
+from mangrove.store.interface import Store
 from tests.e2e.oak_cli import PORT, OakCli, free_address, installed
 from tests.root_api import RootApi, microservice, sla
 
@@ -22,8 +23,8 @@ def oak_executable(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture
-def root() -> RootApi:
-    return RootApi()
+def root(store: Store) -> RootApi:
+    return RootApi(store)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
+from benchmarks.processes import cpu_seconds
 from benchmarks.result import Figure, Result
 from benchmarks.tree import LISTEN, Program, port_of
 from mangrove.client.root import RootClient
@@ -44,7 +45,7 @@ def measure(folder: Path, size: Size) -> Result:
     figures: list[Figure] = []
     raw: dict[str, list[float]] = {}
     for store in ("SQLite", _mongo_name()):
-        with _stored(store) as uri, _root(folder / store, uri) as root:
+        with _stored(store) as uri, _root(folder / store, uri) as (program, root):
             services = _declare(root, size.services)
             for name, requests, count, goal in (
                 ("GET /api/services/", itertools.repeat(("GET", "/api/services/")), size.lists, _LIST_GOAL),
@@ -55,9 +56,11 @@ def measure(folder: Path, size: Size) -> Result:
                     _DEPLOY_GOAL if store == "SQLite" else None,
                 ),
             ):
+                cpu = cpu_seconds(program.process)
                 took, seconds = _asked(root, requests, count)
+                cpu = cpu_seconds(program.process) - cpu
                 raw[f"{name}, {store}"] = took
-                figures += _figures(f"{name}, {store}", took, seconds, goal)
+                figures += _figures(f"{name}, {store}", took, seconds, cpu, goal)
     return Result(
         "api",
         f"the root's API with {size.services} services",
@@ -92,13 +95,13 @@ def _stored(store: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _root(folder: Path, store: str) -> Iterator[RootClient]:
+def _root(folder: Path, store: str) -> Iterator[tuple[Program, RootClient]]:
     """A root that has nothing yet, and someone who is logged in."""
     program = Program(folder, "mangrove-root", "--allow-default-admin", *LISTEN, environment={"MANGROVE_STORE": store})
     try:
         client = RootClient(f"127.0.0.1:{port_of(program)}", timeout=30.0)
         client.login("Admin", "Admin")
-        yield client
+        yield program, client
     finally:
         program.stop()
 
@@ -167,11 +170,12 @@ def _asked(root: RootClient, requests: Iterator[tuple[str, str]], count: int) ->
     return took, time.perf_counter() - began
 
 
-def _figures(name: str, took: list[float], seconds: float, goal: float | None) -> list[Figure]:
+def _figures(name: str, took: list[float], seconds: float, cpu: float, goal: float | None) -> list[Figure]:
     cuts = [1000 * cut for cut in statistics.quantiles(took, n=100, method="inclusive")]
     return [
         Figure(f"{name}, answers a second", len(took) / seconds, "/s", note=f"n = {len(took)}"),
         Figure(f"{name}, time for each", 1000 * seconds / len(took), "ms", goal, "of all clients together"),
+        Figure(f"{name}, CPU of the root for each", 1000 * cpu / len(took), "ms", note="the controller's work in it"),
         Figure(f"{name}, p50", cuts[49], "ms"),
         Figure(f"{name}, p99", cuts[98], "ms", note=f"{1000 * min(took):.0f} to {1000 * max(took):.0f}"),
     ]

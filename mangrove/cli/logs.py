@@ -142,11 +142,13 @@ def _shower(one: _Named, output: Literal["table", "json"], timestamps: bool, pre
 
 
 def _wanted(client: RootClient, text: str) -> list[_Named]:
-    """The instances that are meant, also one that is not there any more. Raises NotFound, Conflict."""
-    of, dot, number = text.rpartition(".")
+    """The instances that are meant. Raises NotFound, Conflict."""
+    _, dot, number = text.rpartition(".")
     if dot and number.isdecimal():
-        return [_Named(f"{names.service(client, of).id}.{int(number)}", text)]
-    service = client.service(names.service(client, text).id)
-    if not service.instances:
-        raise NotFound(f"no instance of {text} is wanted: `mangrove scale {text} 1` runs one")
-    return [_Named(f"{service.id}.{each.number}", f"{text}.{each.number}") for each in service.instances]
+        return [_Named(names.instance(client, text).id, text)]
+    service = names.service(client, text)
+    whole = f"{client.application(service.application).name}.{service.name}"
+    found = client.service(service.id).instances
+    if not found:
+        raise NotFound(f"no instance of {whole} is wanted: `mangrove service scale` changes how many are")
+    return [_Named(f"{service.id}.{each.number}", f"{whole}.{each.number}") for each in found]

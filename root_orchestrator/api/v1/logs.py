@@ -72,8 +72,9 @@ def routes(store: Store, catalog: Catalog, fleet: Fleet, streams: Streams, clock
         def open_source() -> Source:
             return fleet.stream(cluster, "logs", params, apologise)
 
-        mimetype = _JSON_LINES if as_json else f"{_TEXT}; charset=utf-8"
-        return streams.answer(caller().id, open_source, mimetype, beat=b"\n" if as_json else b"")
+        return streams.answer(
+            caller().id, open_source, _JSON_LINES if as_json else _TEXT, beat=b"\n" if as_json else b""
+        )
 
     return [
         Route(

@@ -29,6 +29,7 @@ RESETS = "password_resets"  # Reset by user id, written by the API (root only)
 ORGANIZATIONS = "organizations"  # Organization, written by the API (root only)
 HISTORY_FINE = "history_fine"  # usage by the minute, packed, by time; written by housekeeping (root only)
 HISTORY_COARSE = "history_coarse"  # the same by the quarter of an hour
+CLAIMS = "claims"  # Claim by a hash of caller and key, written by the API with what it claims (root only)
 META = "meta"  # this store's own id, term and what else there is only one of
 
 
@@ -208,6 +209,22 @@ class Event(msgspec.Struct, frozen=True):
     kind: str
     subject: str
     text: str
+
+
+#: Seconds for which a Claim counts: who asks again does so within a day.
+CLAIMS_KEPT = 86_400.0
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """That a request with an idempotency key was done. asked: hash of the request; time: wall-clock seconds; status,
+    content_type, answer: what it was answered with, the text encrypted."""
+
+    id: str
+    asked: str
+    time: float
+    status: int
+    content_type: str
+    answer: str
 
 
 class User(msgspec.Struct, frozen=True):

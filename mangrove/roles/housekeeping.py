@@ -11,7 +11,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from mangrove.base.clock import Clock
 from mangrove.base.errors import MangroveError
 from mangrove.identity import tokens
-from mangrove.model.documents import EVENTS, PLACEMENTS, SERVICES, SLOTS, SPECIFICATIONS, TOKENS
+from mangrove.model.documents import CLAIMS, CLAIMS_KEPT, EVENTS, PLACEMENTS, SERVICES, SLOTS, SPECIFICATIONS, TOKENS
 from mangrove.store.interface import Delete, Lease, Operation, Store, Stored
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,15 @@ def old_events(view: View, now: float) -> list[Operation]:
     ]
 
 
+def old_claims(view: View, now: float) -> list[Operation]:
+    """Requests whose idempotency key does not count any more, also those of a clock that was far ahead."""
+    return [
+        Delete(CLAIMS, stored.id, expect=stored.revision)
+        for stored in view[CLAIMS]
+        if not 0 <= now - float(stored.document["time"]) < CLAIMS_KEPT
+    ]
+
+
 def unused_specifications(view: View, now: float) -> list[Operation]:
     """Specifications that no service, slot or placement names."""
     used = {str(stored.document["specification"]) for stored in (*view[SERVICES], *view[SLOTS])}
@@ -72,6 +81,7 @@ def unused_specifications(view: View, now: float) -> list[Operation]:
 #: as the reading; a service made meanwhile writes its specification again, which raises the revision.
 CHORES = (
     Chore("expired tokens", 3600.0, (TOKENS,), expired_tokens),
+    Chore("old claims", 3600.0, (CLAIMS,), old_claims),
     Chore("old events", 600.0, (EVENTS,), old_events),
     Chore("unused specifications", 3600.0, (SPECIFICATIONS, SERVICES, SLOTS, PLACEMENTS), unused_specifications),
 )

@@ -155,11 +155,16 @@ class Route:
         return get_type_hints(self.handler, include_extras=True)
 
 
-def register(app: Flask, routes: Iterable[Route], guard: Callable[[Route], None]) -> None:
+def register(
+    app: Flask,
+    routes: Iterable[Route],
+    guard: Callable[[Route], None],
+    around: Callable[[Route, Callable[[], Response]], Response] = lambda route, run: run(),
+) -> None:
     """Serve `routes`, and nothing else, from `app`.
 
     guard: called before anything of a request is read; raises Unauthorized or Forbidden for who may not call the route.
-    Raises TypeError when two routes are the same.
+    around: called then with what reads and answers the request. Raises TypeError when two routes are the same.
     """
     app.url_map.strict_slashes = False  # both forms of a path are served: redirects would cost clients a round trip
     app.url_map.merge_slashes = False
@@ -170,7 +175,7 @@ def register(app: Flask, routes: Iterable[Route], guard: Callable[[Route], None]
         if route.name in declared:
             raise TypeError(f"{route.name} is declared twice")
         declared.add(route.name)
-        app.add_url_rule(route.path, route.name, _view(route, guard), methods=[route.method])
+        app.add_url_rule(route.path, route.name, _view(route, guard, around), methods=[route.method])
 
     def nothing_else() -> None:
         if request.endpoint is not None and request.endpoint not in declared:
@@ -222,11 +227,14 @@ def read_query(form: type[_Form]) -> _Form:
     return query
 
 
-def _view(route: Route, guard: Callable[[Route], None]) -> Callable[..., Response]:
+def _view(
+    route: Route,
+    guard: Callable[[Route], None],
+    around: Callable[[Route, Callable[[], Response]], Response],
+) -> Callable[..., Response]:
     body, query, optional = route.body, route.query, route.body_is_optional
 
-    def view(**arguments: str) -> Response:
-        guard(route)
+    def run(arguments: dict[str, str]) -> Response:
         with route.within():
             read: dict[str, Any] = {}
             if query is not None:
@@ -236,6 +244,11 @@ def _view(route: Route, guard: Callable[[Route], None]) -> Callable[..., Respons
             answer = route.handler(**arguments, **read)
         if not isinstance(answer, Response):
             answer = Response(msgspec.json.encode(answer), route.status, mimetype="application/json")
+        return answer
+
+    def view(**arguments: str) -> Response:
+        guard(route)
+        answer = around(route, lambda: run(arguments))
         # Neither secrets nor states of a moment may be kept by anything on the way.
         answer.headers.setdefault("Cache-Control", "no-store")
         return answer

@@ -20,8 +20,10 @@ from root_orchestrator.api.changing import Changing
 from root_orchestrator.api.cors import install_cors
 from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.fleet import Fleet, NoFleet
+from root_orchestrator.api.gathering import GatheringStore
 from root_orchestrator.api.oakestra import applications, clusters, login, organizations, services
 from root_orchestrator.api.oakestra import users as user_routes
+from root_orchestrator.api.once import Once
 from root_orchestrator.api.v1 import account, children, events, infrastructure, instances, join_tokens, logs, usage
 from root_orchestrator.api.v1 import services as v1_services
 from root_orchestrator.api.views import Views
@@ -60,6 +62,7 @@ def create_app(
     a cluster may no longer speak. post: how links for new passwords are mailed, if they are. later: does what may take
     long apart from the request that asks for it. on_answered: see install_requests.
     """
+    store = gathering = GatheringStore(store)
     app = Flask("root_orchestrator", static_folder=None)
     live = fleet or NoFleet()
     catalog, users, signer = Catalog(store), Users(store), TokenSigner(key, clock)
@@ -91,7 +94,7 @@ def create_app(
         *events.routes(store, clock, users, places),
     ]
     routes += browse.routes(lambda: routes)
-    register(app, routes, guard(signer, users))
+    register(app, routes, guard(signer, users), Once(gathering, clock))
     return app
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from mangrove import __version__
 from mangrove.roles.routes import TOKENS, Route
+from root_orchestrator.api.once import HEADER, LONGEST, takes_key
 
 Json = dict[str, Any]
 
@@ -110,7 +111,7 @@ def _operation(route: Route, schemas: _Schemas) -> Json:
         "tags": [_tag(route)],
         "summary": route.summary,
         "description": f"For {route.access.words}.",
-        "parameters": [*_path_parameters(route), *_query_parameters(route, schemas)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route, schemas), *_headers(route)],
         "responses": _responses(route, schemas),
         "security": [{route.access.token: []}] if route.access.token else [],
     }
@@ -148,14 +149,30 @@ def _query_parameters(route: Route, schemas: _Schemas) -> list[Json]:
     ]
 
 
+def _headers(route: Route) -> list[Json]:
+    if not takes_key(route):
+        return []
+    text = "Any text of your own: the same request with the same key is done once within a day, and answered the same"
+    return [
+        {
+            "name": HEADER,
+            "in": "header",
+            "required": False,
+            "description": text,
+            "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[ -~]+$"},
+        }
+    ]
+
+
 def _responses(route: Route, schemas: _Schemas) -> Json:
     content = {media: {"schema": schemas.of(form)} for media, form in route.media.items()}
     if route.answer is not None:
         content["application/json"] = {"schema": schemas.of(route.answer)}
+    statuses = sorted({*route.failures, *((422,) if takes_key(route) else ())})
     problem = {"application/json": {"schema": schemas.of(Problem)}}
     return {
         str(route.status): {"description": HTTPStatus(route.status).phrase, "content": content},
-        **{str(status): {"description": HTTPStatus(status).phrase, "content": problem} for status in route.failures},
+        **{str(status): {"description": HTTPStatus(status).phrase, "content": problem} for status in statuses},
     }
 
 

@@ -8,13 +8,14 @@ import click
 
 from mangrove.base.errors import InvalidInput, NotFound
 from mangrove.cli import complete
+from mangrove.cli.failures import printable
 from mangrove.cli.nouns import service as service_group
 from mangrove.cli.options import RootOptions, root_options
 from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_json_line
 from mangrove.cli.plan import declared_fields, one_service
 from mangrove.cli.waiting import timeout_option, wait_for, wait_option
 from mangrove.client import names
-from mangrove.client.documents import Event
+from mangrove.client.documents import Event, Instance
 from mangrove.client.root import RootClient
 from mangrove.client.wait import CONDITIONS
 
@@ -117,11 +118,15 @@ def explain(root: RootOptions, name: str, output: Format) -> None:
     NAME is application.service.
     """
     client = root.connect()
-    told = client.explain(names.service(client, name).id)
+    found = names.service(client, name)
+    try:
+        told = client.explain(found.id)
+    except NotFound:  # it is there: this root has no such answer, but says the reasons of instances
+        told = {"instances": [_reason_of(each) for each in client.service(found.id).instances]}
     if output == "json":
         print_json(told)
         return
-    for line in explained(told):
+    for line in outline(told):
         click.echo(line)
 
 
@@ -208,9 +213,34 @@ def with_variables(before: list[str], given: tuple[str, ...]) -> list[str]:
     return [f"{name}={value}" for name, value in kept.items()]
 
 
-def explained(told: dict[str, Any]) -> list[str]:
-    """What the root says of placement, as lines for a person."""
-    return [str(told)]
+def outline(told: Any, depth: int = 0) -> list[str]:
+    """Any document as an indented outline for a person: what is empty is left out."""
+    indent, lines = "  " * depth, list[str]()
+    if isinstance(told, dict):
+        for name, value in told.items():
+            if value in (None, "", [], {}):
+                continue
+            if isinstance(value, dict | list):
+                lines += [f"{indent}{name}:", *outline(value, depth + 1)]
+            else:
+                lines.append(f"{indent}{name}: {value}")
+    elif isinstance(told, list):
+        for each in told:
+            inner = outline(each, depth + 1)
+            lines += [f"{indent}- {inner[0].strip()}", *inner[1:]] if inner else []
+    else:
+        lines.append(f"{indent}{told}")
+    return [printable(line) for line in lines]
+
+
+def _reason_of(instance: Instance) -> dict[str, Any]:
+    return {
+        "number": instance.number,
+        "phase": instance.phase.value,
+        "cluster": instance.cluster.name if instance.cluster else None,
+        "node": instance.node.name if instance.node else None,
+        "reason": instance.reason,
+    }
 
 
 def _meant(client: RootClient, name: str) -> tuple[dict[str, str], int | None]:

@@ -71,7 +71,7 @@ def failure_of(error: MangroveError) -> Failure:
     """An error as the command line tells it: with the request's id when the fault is at the other side."""
     from mangrove.client.http import UnexpectedAnswer
 
-    message = _printable(error.message)
+    message = printable(error.message)
     if isinstance(error, UnexpectedAnswer) and error.request_id:
         message += f" (request {error.request_id}, by which its log names it)"
     return Failure(message, code_of(error))
@@ -81,10 +81,10 @@ def fault(error: Exception) -> Failure:
     """A fault of ours, without a traceback unless that is asked for. Raises it when `MANGROVE_DEBUG` is set."""
     if os.environ.get(DEBUG):
         raise error
-    said = _printable(f"{type(error).__name__}: {error}")
+    said = printable(f"{type(error).__name__}: {error}")
     return Failure(f"this is a fault in mangrove ({said}); with {DEBUG}=1 it shows where, which helps to mend it")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """What others have written, so that a terminal shows it and does nothing else."""
     return "".join(each if each.isprintable() or each == "\n" else "�" for each in text)

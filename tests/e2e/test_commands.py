@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,3 +178,55 @@ def test_waiting_is_interrupted_tidily(tree: Tree, machine: Machine) -> None:
         _, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Traceback" not in error
+
+
+class Terminal:
+    """A command at a terminal. seen: all that it has shown."""
+
+    def __init__(self, machine: Machine, *arguments: str) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self.seen = ""
+        environment = {**os.environ, "HOME": str(machine.home), "TERM": "xterm", "COLUMNS": "120"}
+        environment.pop("XDG_CONFIG_HOME", None)
+        command = [str(Path(sys.executable).with_name("mangrove")), *arguments]
+        self.process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
+        )
+        os.close(theirs)
+
+    def until(self, text: str) -> None:
+        """Read on until it shows `text`."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, f"{text!r} does not come:\n{self.seen[-3000:]}"
+            try:
+                self.seen += os.read(self._ours, 65536).decode(errors="replace")
+            except OSError:  # the other side is closed
+                raise AssertionError(f"it ended without {text!r}:\n{self.seen[-3000:]}") from None
+
+    def end(self) -> int:
+        """Let it write what it still will; its exit code."""
+        with contextlib.suppress(OSError):
+            while piece := os.read(self._ours, 65536):
+                self.seen += piece.decode(errors="replace")
+        os.close(self._ours)
+        return self.process.wait(PATIENCE)
+
+
+def test_at_a_terminal_there_are_bars_and_a_tree_that_lives(tree: Tree, machine: Machine) -> None:
+    deploying = Terminal(machine, "deploy", str(machine.home / "shop.yaml"), "--wait")
+    assert deploying.end() == 0
+    assert "shop.web" in deploying.seen
+    assert "1/1" in deploying.seen
+    assert "━" in deploying.seen
+
+    watching = Terminal(machine, "top", "--interval", "0.5")
+    watching.until("shop.web.0")
+    machine.mangrove("scale", "shop.web", "2")
+    watching.until("shop.web.1")
+    watching.process.send_signal(signal.SIGINT)
+    assert watching.end() == 130
+    assert "Traceback" not in watching.seen
+    assert "\x1b[?1049l" in watching.seen, "the terminal is as it was before"

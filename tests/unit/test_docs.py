@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from docs.reference.pages import PAGES as GENERATED
 from mangrove.base.digest import hex_of
+from mangrove.cli.failures import Code
 from mangrove.cli.main import main as mangrove
 from mangrove.identity.messages import BrokerAccess, JoinReply, JoinRequest, LeaveRequest
 from mangrove.link.envelope import Header, topic_of, unseal
@@ -163,3 +164,9 @@ def test_commands_in_the_readme_exist_with_their_options() -> None:
         assert shown.exit_code == 0, shown.output
         for option in (word.partition("=")[0] for word in rest if word.startswith("--")):
             assert re.search(rf"{option}\b", shown.output), f"`mangrove {' '.join(path)}` knows no {option}"
+
+
+@pytest.mark.parametrize("page", ["docs/command-line.md", "docs/decisions/0020-the-command-line.md"])
+def test_every_exit_code_is_on_the_page(page: str) -> None:
+    named = re.findall(r"^\| (\d+) \| ", (CHECKOUT / page).read_text(), re.MULTILINE)
+    assert [int(code) for code in named] == [code.value for code in Code]

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from mangrove.cli.actions import outline
 from mangrove.model.documents import EVENTS, Event
 from tests.root_api import CLUSTER, RootApi, microservice
 from tests.unit.cli.conftest import CommandLine
@@ -144,3 +145,18 @@ def test_events_of_all_or_about_one_thing(cli: CommandLine, root: RootApi, web: 
     assert cli("events", "--about", "beta").code == 3
     first = json.loads(cli("events", "-o", "json").output.splitlines()[0])
     assert first == {"id": f"{1:024x}", "time": 1e9 + 1, "kind": "placed", "subject": f"{web}.0", "text": "text 1"}
+
+
+def test_explaining_says_why_something_waits(cli: CommandLine, root: RootApi, web: str) -> None:
+    cli("scale", "web", "1")
+    root.leave_pending(f"{web}.0", "needs 4 GiB: 3 nodes too small")
+    said = cli("explain", "shop.web")
+    assert said.code == 0, said.error
+    assert "3 nodes too small" in said.output
+    assert "3 nodes too small" in cli("explain", "shop.web", "-o", "json").output
+    assert cli("explain", "shop.wbe").code == 3
+
+
+def test_an_outline_shows_what_is_there_and_nothing_else() -> None:
+    told = {"a": 1, "b": [], "c": [{"x": "y", "z": None}, "word\x1b"], "d": {"e": False}}
+    assert outline(told) == ["a: 1", "c:", "  - x: y", "  - word�", "d:", "  e: False"]

@@ -58,6 +58,10 @@ def signing_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
+#: What a cluster says to whatever it is asked: that it was done, and a join token.
+ANSWERED = {"message": "ok", "id": "0" * 24, "token": "the text", "expires": 2000.0}
+
+
 class FakeFleet:
     """What a link would know. calls: those made; answer: what each of them gets."""
 
@@ -65,7 +69,7 @@ class FakeFleet:
         self.measured: dict[str, list[Usage]] = {}
         self.heard: dict[str, float] = {}
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
-        self.answer: dict[str, Any] | Exception = {}
+        self.answer: dict[str, Any] | Exception = dict(ANSWERED)
 
     def usage(self, ids: Iterable[str]) -> Mapping[str, Sequence[Usage]]:
         return {id: self.measured[id] for id in ids if id in self.measured}

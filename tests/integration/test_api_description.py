@@ -64,8 +64,9 @@ def test_every_route_is_described_and_nothing_else(root: RootApi, description: d
 def test_every_answer_has_a_form(root: RootApi, description: dict[str, Any]) -> None:
     for name, operation in operations(description).items():
         for status, response in operation["responses"].items():
-            for media, content in response["content"].items():
-                assert content["schema"] or name == "GET /docs/openapi.json", (name, status, media)
+            for schema in [content["schema"] for content in response["content"].values()]:
+                form = schema not in ({}, {"type": "object"}) or name == "GET /docs/openapi.json"
+                assert form, f"{name}: the answer {status} may be anything; let its handler say the type"
 
 
 def test_patterns_are_javascripts(description: dict[str, Any]) -> None:

@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 
 from mangrove.model.documents import Past
+from root_orchestrator.api.v1.forms import ClusterAnswer, ClusterSaid, PastAttempt, SlotAnswer
 from root_orchestrator.api.views import ClusterView, InstanceView
 
-Json = dict[str, Any]
 
-
-def whole(struct: msgspec.Struct) -> Json:
-    """A struct with all of its fields: those at their default, which are not sent between programs, too."""
+def whole(struct: msgspec.Struct) -> Any:
+    """A struct as a dictionary of all its fields: those at their default, which are not sent between programs, too."""
     document = {}
     for field in msgspec.structs.fields(struct):
         value = getattr(struct, field.name)
@@ -25,7 +24,7 @@ def whole(struct: msgspec.Struct) -> Json:
     return document
 
 
-def slot(view: InstanceView) -> Json:
+def slot(view: InstanceView) -> SlotAnswer:
     """A slot and what became of it."""
     status = view.status
     return {
@@ -45,7 +44,7 @@ def slot(view: InstanceView) -> Json:
     }
 
 
-def past(attempt: Past, clusters: dict[str, str]) -> Json:
+def past(attempt: Past, clusters: dict[str, str]) -> PastAttempt:
     """An earlier attempt. clusters: names by id, of those that are still there."""
     return {
         "attempt": attempt.attempt,
@@ -61,7 +60,7 @@ def past(attempt: Past, clusters: dict[str, str]) -> Json:
     }
 
 
-def cluster(view: ClusterView) -> Json:
+def cluster(view: ClusterView) -> ClusterAnswer:
     """A cluster, with what was measured last."""
     child = view.child
     return {
@@ -77,6 +76,6 @@ def cluster(view: ClusterView) -> Json:
     }
 
 
-def cluster_name(view: ClusterView) -> Json:
+def cluster_name(view: ClusterView) -> ClusterSaid:
     """Which cluster, and how old its word is (seconds)."""
     return {"id": view.child.id, "name": view.child.name, "state": view.child.state, "age": view.age}

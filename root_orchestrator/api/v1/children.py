@@ -18,8 +18,6 @@ from mangrove.store.interface import Store
 from root_orchestrator.api.fleet import Fleet
 from root_orchestrator.auth.rules import CHANGE_INFRASTRUCTURE
 
-Json = dict[str, Any]
-
 #: Seconds that a cluster has to remove a node: two round trips over a slow link.
 CALL_TIMEOUT = 10.0
 
@@ -48,9 +46,9 @@ def routes(store: Store, fleet: Fleet, on_revoked: Callable[[Identity], None]) -
         if not is_id(node):
             raise NotFound(f"there is no node {shown(node)}; GET /api/v1/nodes lists them")
 
-    def remove_node(cluster: str, node: str) -> Json:
+    def remove_node(cluster: str, node: str) -> Message:
         _check_node(cluster, node)
-        return fleet.call(cluster, "remove_node", {"node": node}, CALL_TIMEOUT)
+        return _message(fleet.call(cluster, "remove_node", {"node": node}, CALL_TIMEOUT))
 
     def cordon_cluster(cluster: str, body: Cordon) -> Message:
         if not is_id(cluster):
@@ -58,9 +56,9 @@ def routes(store: Store, fleet: Fleet, on_revoked: Callable[[Identity], None]) -
         identity = cordon_child(store, cluster, body.cordoned)
         return {"message": f"cluster {identity.name} is {'' if body.cordoned else 'no longer '}cordoned"}
 
-    def cordon_node(cluster: str, node: str, body: Cordon) -> Json:
+    def cordon_node(cluster: str, node: str, body: Cordon) -> Message:
         _check_node(cluster, node)
-        return fleet.call(cluster, "cordon_node", {"node": node, "cordoned": body.cordoned}, CALL_TIMEOUT)
+        return _message(fleet.call(cluster, "cordon_node", {"node": node, "cordoned": body.cordoned}, CALL_TIMEOUT))
 
     one = "/api/v1/clusters/<cluster>"
     return [
@@ -69,3 +67,8 @@ def routes(store: Store, fleet: Fleet, on_revoked: Callable[[Identity], None]) -
         Route("PUT", f"{one}/nodes/<node>/cordon", cordon_node, CHANGE_INFRASTRUCTURE, _CORDON.format("node"), (409,)),
         Route("DELETE", f"{one}/nodes/<node>", remove_node, CHANGE_INFRASTRUCTURE, "Remove a node for good", (409,)),
     ]
+
+
+def _message(said: dict[str, Any]) -> Message:
+    """What a cluster said, as far as it is meant for people."""
+    return {"message": str(said.get("message", "ok"))}

@@ -13,7 +13,7 @@ from mangrove.store.interface import Store, Stored
 from root_orchestrator.api.catalog import Catalog, as_struct
 from root_orchestrator.api.paging import Listing, PageQuery, chunks, chunks_of, page
 from root_orchestrator.api.v1 import answers
-from root_orchestrator.api.v1.answers import Json
+from root_orchestrator.api.v1.forms import InstanceAnswer, InstanceWithHistory, NamedService
 from root_orchestrator.api.views import InstanceView, Views
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import READ_APPLICATIONS
@@ -32,10 +32,10 @@ class InstanceQuery(PageQuery, frozen=True):
 def routes(store: Store, catalog: Catalog, views: Views) -> list[Route]:
     """List instances, and show one with its history."""
 
-    def instances(query: InstanceQuery) -> Listing[Json]:
+    def instances(query: InstanceQuery) -> Listing[InstanceAnswer]:
         return page(candidates(query), query.limit)
 
-    def candidates(query: InstanceQuery) -> Iterator[tuple[str, Json | None]]:
+    def candidates(query: InstanceQuery) -> Iterator[tuple[str, InstanceAnswer | None]]:
         asker = caller()
         for found in _slots(store, catalog, query):
             slots = [as_struct(Slot, stored) for stored in found]
@@ -57,7 +57,7 @@ def routes(store: Store, catalog: Catalog, views: Views) -> list[Route]:
                 fits = view is not None and _is_meant(view, query)
                 yield slot.id, _instance(view, services[slot.service]) if view is not None and fits else None
 
-    def instance(instance: str) -> Json:
+    def instance(instance: str) -> InstanceWithHistory:
         slot, service = find_instance(store, catalog, instance)
         view = views.instances([slot])[slot.id]
         clusters = {cluster.child.id: cluster.child.name for cluster in views.clusters_alone()}
@@ -104,6 +104,6 @@ def _is_meant(view: InstanceView, query: InstanceQuery) -> bool:
     )
 
 
-def _instance(view: InstanceView, service: Service) -> Json:
-    named = {"id": service.id, "name": service.name, "namespace": service.namespace}
+def _instance(view: InstanceView, service: Service) -> InstanceAnswer:
+    named: NamedService = {"id": service.id, "name": service.name, "namespace": service.namespace}
     return {**answers.slot(view), "service": named, "application": service.application}

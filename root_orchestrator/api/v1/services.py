@@ -18,7 +18,7 @@ from root_orchestrator.api.catalog import Catalog, as_struct
 from root_orchestrator.api.changing import Changing, Scaled
 from root_orchestrator.api.paging import Listing, PageQuery, chunks, page
 from root_orchestrator.api.v1 import answers
-from root_orchestrator.api.v1.answers import Json
+from root_orchestrator.api.v1.forms import ServiceAnswer
 from root_orchestrator.api.views import ServiceView, Views
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import CHANGE_APPLICATIONS, READ_APPLICATIONS
@@ -94,7 +94,7 @@ def routes(store: Store, clock: Clock, catalog: Catalog, changing: Changing, vie
                     summary = None
                 yield one.id, summary
 
-    def service(service: str) -> Json:
+    def service(service: str) -> ServiceAnswer:
         view = views.services([catalog.service(caller(), service).value])[0]
         rollout = view.rollout(clock.wall())
         return {

@@ -21,8 +21,9 @@ from mangrove.roles.parent import Parent
 from mangrove.roles.streams import Source
 from root_orchestrator.api.fleet import Apology
 
-#: Seconds within which a child says whether there will be a stream: a round trip over a slow link at each level.
-_ACCEPTED_WITHIN = 10.0
+#: Seconds within which a child says whether there will be a stream: a round trip over a slow link at each level. Less
+#: than clients wait for an answer, so that they are told.
+_ACCEPTED_WITHIN = 6.0
 
 
 def measured(parent: Parent) -> Iterator[tuple[str, Sequence[Usage]]]:

@@ -55,6 +55,9 @@ def look(output: Path, wall: float, limit: int = ROTATE_AT) -> None:
 
 def read(output: Path, wish: Wish, reading: Reading) -> Iterator[Sequence[Line]]:
     """The lines that are wished for, in batches. Raises OSError, FileNotFoundError when nothing was ever printed."""
+    while wish.follow and not output.exists() and not reading.over():  # it has not been started yet
+        if not reading.wait(_LOOK):
+            return
     with output.open("rb", buffering=0) as file:
         yield from _Reader(file.fileno(), _marks_of(output), wish).lines(reading)
 

@@ -180,6 +180,20 @@ def test_following_waits_for_whole_lines_until_the_end(log: Path, monkeypatch: p
     assert [[line.text for line in batch] for batch in batches] == [[b"no end"]]
 
 
+def test_following_waits_for_what_was_not_started_yet(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def over() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            log.write_bytes(b"begun\n")
+        return looks > 5
+
+    monkeypatch.setattr(output, "_LOOK", 0.001)
+    assert [line.text for batch in read(log, Wish(follow=True), Reading(over)) for line in batch] == [b"begun"]
+
+
 def test_a_reader_that_stopped_is_given_no_more(log: Path) -> None:
     log.write_bytes(b"one\n")
     reading = Reading(lambda: False)

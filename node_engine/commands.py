@@ -97,6 +97,8 @@ def status(data_dir: Path) -> None:
         used = shown.usage.get(attempt.attempt)
         figures = f", CPU {used.cpu:.1f} %, {used.memory // 2**20} MiB" if used is not None else ""
         click.echo(f"  {attempt.attempt}  {attempt.phase}{figures}  {attempt.reason}".rstrip())
+    if age > STALE_AFTER:
+        raise SystemExit(1)  # so that it serves as a health check
 
 
 def _runtimes(capacity: Capacity) -> str:

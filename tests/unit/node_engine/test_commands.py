@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from click.testing import CliRunner
 
 from mangrove.client.wait import wait_until
 from mangrove.identity.messages import JoinReply
-from mangrove.model.attempt import Attempt
+from mangrove.model.attempt import Attempt, Usage
+from mangrove.model.child import Capacity
 from mangrove.model.phases import Phase
 from mangrove.model.specification import Specification
 from mangrove.reconcile import child
@@ -22,6 +24,7 @@ from node_engine.joining import Membership
 from node_engine.runtimes.interface import Instance, RuntimeFault, Workload
 from node_engine.runtimes.process import ProcessRuntime
 from node_engine.state import StateFolder
+from node_engine.status import NodeStatus, write_status
 
 NODE = "b" * 24
 JOINED = JoinReply(
@@ -153,3 +156,14 @@ def test_a_runtime_that_is_away_matters_only_when_something_may_run_there(
     code, said = halt(state)
     assert code == (1 if needed else 0)
     assert ("no engine answers at /run/docker.sock" in said) == needed
+
+
+@pytest.mark.parametrize(("age", "code"), [(0.0, 0), (60.0, 1)])
+def test_status_is_a_health_check(tmp_path: Path, age: float, code: int) -> None:
+    capacity = Capacity(runtimes=("docker", "process"), engines={"docker": "Podman 4.3.1"})
+    written = time.time() - age
+    write_status(tmp_path, NodeStatus(written, "n1", NODE, "north", "connected", "", "", capacity, {"": Usage()}, []))
+    result = CliRunner().invoke(node, ["status", "--data-dir", str(tmp_path)])
+
+    assert result.exit_code == code
+    assert "runtimes: docker (Podman 4.3.1), process" in result.output

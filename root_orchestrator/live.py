@@ -15,6 +15,9 @@ from mangrove.base.log import carrying, request_id
 from mangrove.link.messages import Call, Reply
 from mangrove.link.streams import WINDOW
 from mangrove.model.attempt import Usage
+from mangrove.model.documents import Refusal
+from mangrove.model.specification import Specification
+from mangrove.placement.engine import Judgement, judge
 from mangrove.roles.bulk import ParentBulk
 from mangrove.roles.loop import Loop
 from mangrove.roles.parent import Parent
@@ -24,6 +27,9 @@ from root_orchestrator.api.fleet import Apology
 #: Seconds within which a child says whether there will be a stream: a round trip over a slow link at each level. Less
 #: than clients wait for an answer, so that they are told.
 _ACCEPTED_WITHIN = 6.0
+
+#: Seconds within which the loop comes to a question: a few rounds of a large burst.
+_JUDGED_WITHIN = 10.0
 
 
 def measured(parent: Parent) -> Iterator[tuple[str, Sequence[Usage]]]:
@@ -58,6 +64,16 @@ class LiveFleet:
     def ages(self) -> Mapping[str, float]:
         now = self._clock.now()
         return {child: max(0.0, now - peer.heard) for child, peer in list(self._parent.link.peers.items())}
+
+    def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
+        answer: queue.SimpleQueue[Judgement] = queue.SimpleQueue()
+        # In the loop's thread, which alone may look at all of the fleet.
+        if not self._loop.post(lambda: answer.put(judge(self._parent.fleet, specification, refused=refused))):
+            raise Unavailable("the root is busy; try again later")
+        try:
+            return answer.get(timeout=_JUDGED_WITHIN)
+        except queue.Empty:
+            raise Unavailable("the root is busy; try again later") from None
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         answer: queue.SimpleQueue[Reply] = queue.SimpleQueue()

@@ -29,12 +29,16 @@ from mangrove.model.documents import (
     Observed,
     Organization,
     Placement,
+    Refusal,
     Slot,
     User,
 )
 from mangrove.model.phases import Phase
 from mangrove.model.position import Position
 from mangrove.model.resources import Resources
+from mangrove.model.specification import Specification
+from mangrove.placement.engine import Judgement, judge
+from mangrove.placement.fleet import Fleet as PlacementFleet
 from mangrove.roles.streams import Source
 from mangrove.store.interface import Put, Store
 from mangrove.store.memory import MemoryStore
@@ -70,12 +74,16 @@ class FakeFleet:
         self.heard: dict[str, float] = {}
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.answer: dict[str, Any] | Exception = dict(ANSWERED)
+        self.table = PlacementFleet("cluster")
 
     def usage(self, ids: Iterable[str]) -> Mapping[str, Sequence[Usage]]:
         return {id: self.measured[id] for id in ids if id in self.measured}
 
     def ages(self) -> Mapping[str, float]:
         return self.heard
+
+    def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
+        return judge(self.table, specification, refused=refused)
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         self.calls.append((child, method, params))

@@ -18,6 +18,11 @@ log = logging.getLogger(__name__)
 _LATEST = 10**16
 
 
+def event_id(moment: int, new_id: NewId) -> str:
+    """An id that stands among others by its moment (microseconds since 1970)."""
+    return f"{moment:016x}{new_id()[:8]}"
+
+
 class Journal:
     """Writes events with the next save of the ledger.
 
@@ -40,6 +45,6 @@ class Journal:
         """kind: for programs; subject: id of what it is about; text: for people."""
         wall = self._clock.wall()
         self._last = max(self._last + 1, min(int(wall * 1e6), _LATEST - 1))
-        event = Event(f"{self._last:016x}{self._new_id()[:8]}", wall, kind, subject, text)
+        event = Event(event_id(self._last, self._new_id), wall, kind, subject, text)
         self._ledger.write(Put(EVENTS, event.id, msgspec.to_builtins(event)))
         log.info("%s", text)

@@ -24,7 +24,17 @@ from root_orchestrator.api.gathering import GatheringStore
 from root_orchestrator.api.oakestra import applications, clusters, login, organizations, services
 from root_orchestrator.api.oakestra import users as user_routes
 from root_orchestrator.api.once import Once
-from root_orchestrator.api.v1 import account, children, events, infrastructure, instances, join_tokens, logs, usage
+from root_orchestrator.api.v1 import (
+    account,
+    children,
+    events,
+    explain,
+    infrastructure,
+    instances,
+    join_tokens,
+    logs,
+    usage,
+)
 from root_orchestrator.api.v1 import services as v1_services
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.accounts import Accounts
@@ -87,6 +97,7 @@ def create_app(
         *infrastructure.routes(store, views),
         *v1_services.routes(store, clock, catalog, changing, views),
         *instances.routes(store, catalog, views),
+        *explain.routes(catalog, live, views),
         *usage.routes(store, clock, catalog, history or History(store, clock)),
         *join_tokens.routes(store, clock, live),
         *children.routes(store, live, on_revoked),

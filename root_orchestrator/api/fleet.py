@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from mangrove.base.errors import Unavailable
 from mangrove.model.attempt import Usage
+from mangrove.model.documents import Refusal
+from mangrove.model.specification import Specification
+from mangrove.placement.engine import Judgement
 from mangrove.roles.streams import Source
 
 #: The last piece of an answer that breaks off, made of why it does.
@@ -21,6 +24,9 @@ class Fleet(Protocol):
 
     def ages(self) -> Mapping[str, float]:
         """Seconds since each child was last heard, by its id."""
+
+    def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
+        """What placement has to say about one more instance, and which clusters refused it. Raises Unavailable."""
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Ask a child, and wait at most `timeout` seconds for its answer.
@@ -44,6 +50,9 @@ class NoFleet:
 
     def ages(self) -> Mapping[str, float]:
         return {}
+
+    def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
+        raise Unavailable("this process does not know the clusters; ask the root that runs the controller")
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         raise Unavailable(f"{child} is not connected to this process; try again later")

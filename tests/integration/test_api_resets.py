@@ -149,7 +149,7 @@ def test_without_mail_the_admins_are_told() -> None:
     assert answer.status_code == 200
     assert "Admins are told" in answer.json["message"]
     [event] = [stored.document for stored in root.store.load(EVENTS)]
-    assert (event["kind"], event["subject"]) == ("password_wanted", ada.id)
+    assert (event["kind"], event["subject"]) == ("password-wanted", ada.id)
     assert "PUT /api/user/ada" in event["text"]
     assert root.store.load(RESETS) == []
     ask(root)
@@ -159,7 +159,7 @@ def test_without_mail_the_admins_are_told() -> None:
 def test_who_has_no_address_is_told_of_too(root: RootApi, mailbox: Mailbox) -> None:
     ask(root, "Admin")
     assert mailbox.mails == []
-    assert [stored.document["kind"] for stored in root.store.load(EVENTS)] == ["password_wanted"]
+    assert [stored.document["kind"] for stored in root.store.load(EVENTS)] == ["password-wanted"]
 
 
 def test_the_request_is_answered_before_anything_is_done(mailbox: Mailbox) -> None:

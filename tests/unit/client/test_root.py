@@ -17,9 +17,11 @@ from mangrove.client.root import RootClient, Session
 from mangrove.identity import tokens
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity, NodeView
-from mangrove.model.documents import CHILDREN, NODES, Child
+from mangrove.model.documents import CHILDREN, NODES, Child, Refusal
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
+from mangrove.model.specification import Specification
+from mangrove.placement.engine import Judgement
 from mangrove.roles.http_server import serve
 from mangrove.roles.streams import Source
 from mangrove.store.interface import Put
@@ -60,6 +62,9 @@ class OneCluster:
 
     def ages(self) -> Mapping[str, float]:
         return {CLUSTER: 1.5}
+
+    def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
+        raise AssertionError("nobody asks why here")
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         assert (child, method, params) == (CLUSTER, "node_token", {"ttl": 60.0, "uses": 3})

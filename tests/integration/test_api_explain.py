@@ -1,0 +1,75 @@
+"""Why instances are where they are, or nowhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mangrove.model.child import Capacity
+from mangrove.model.documents import PLACEMENTS, Placement, Refusal
+from mangrove.model.phases import Phase
+from mangrove.model.resources import Resources
+from tests.root_api import CLUSTER, NODE, RootApi
+
+BETA = "b" * 24
+
+
+@pytest.fixture
+def root() -> RootApi:
+    root = RootApi()
+    root.add_user("eve")
+    for id, name, memory in ((CLUSTER, "alpha", 4096), (BETA, "beta", 10)):
+        root.add_cluster(name, id)
+        root.fleet.table.add(id, name)
+        room = Resources(cpu=4000, memory=memory, disk=10_000)
+        root.fleet.table.update(id, Capacity(room, nodes=2, architectures=("amd64",), runtimes=("docker",)))
+        root.fleet.table.set_live(id, True)
+    return root
+
+
+@pytest.fixture
+def service(root: RootApi) -> str:
+    id: str = root.create()["microservices"][0]
+    for _ in range(3):
+        root.deploy(id)
+    return id
+
+
+def explained(root: RootApi, service: str) -> Any:
+    return root.get(f"/api/v1/services/{service}/explain")
+
+
+def test_each_slot_says_where_it_is_or_why_nowhere(root: RootApi, service: str) -> None:
+    root.run(f"{service}.0")
+    refusal = Refusal("r", "port 8080 is taken")
+    waiting = Placement(f"{service}.1", reason="refused by alpha: port 8080 is taken", refused={CLUSTER: refusal})
+    root.put(PLACEMENTS, waiting.slot, waiting)
+    told = explained(root, service)
+    first, second, third = told["slots"]
+    assert (first["cluster"], first["node"], first["text"]) == ("alpha", "node1", "is on node1 of alpha")
+    assert second["text"] == "is nowhere: refused by alpha: port 8080 is taken"
+    assert [each["condition"] for each in second["choice"]["conditions"]] == ["refused", "fit"]
+    assert third["text"] == "is nowhere yet: alpha could take it"
+    assert third["choice"] is None
+    assert (told["choice"]["clusters"], told["choice"]["passed"]) == (2, 1)
+    [condition] = told["choice"]["conditions"]
+    assert condition == {
+        "condition": "fit",
+        "ruled_out": 1,
+        "text": "needs 100 MiB memory: 1 cluster too small or too full (best has 10 MiB memory free)",
+    }
+    assert [(each["id"], each["name"]) for each in told["choice"]["best"]] == [(CLUSTER, "alpha")]
+
+
+def test_what_fails_and_what_completed_say_so(root: RootApi, service: str) -> None:
+    attempt = root.run(f"{service}.0")
+    root.observe(attempt, Phase.BACKING_OFF, "exit code 1", node=NODE, node_name="node1")
+    assert explained(root, service)["slots"][0]["text"] == "is on node1 of alpha: exit code 1"
+
+
+def test_without_clusters_it_says_so(root: RootApi, service: str) -> None:
+    for id in (CLUSTER, BETA):
+        root.fleet.table.remove(id)
+    assert explained(root, service)["slots"][0]["text"] == "is nowhere: no cluster has joined yet"
+    assert root.call("GET", f"/api/v1/services/{service}/explain", user="eve").status_code == 404

@@ -48,9 +48,9 @@ def print_list(output: Format, documents: Iterable[Any], table: Callable[[list[A
 
 
 def print_table(table: Table) -> None:
-    from mangrove.cli.tables import console
+    from mangrove.cli.tables import table_console
 
-    console().print(table)
+    table_console().print(table)
 
 
 #: For what cannot be undone.

@@ -81,7 +81,7 @@ class Story:
         for service, cluster in _CLUSTERS.items():
             self._example.place(service, cluster)
         [self._application] = self._client.create_applications(self._example.sla)
-        services = self._client.services(self._application.id)
+        services = list(self._client.services(self._application.id))
         names = ", ".join(f"{each.name} on {_CLUSTERS[each.name]}" for each in services)
         self._say(f"registered the application {self._application.name}, which wants {names}")
         asked: dict[str, float] = {}

@@ -17,8 +17,9 @@ from mangrove.client.documents import Application, Cluster, Event, Instance, Nod
 from mangrove.client.root import RootClient
 from mangrove.model.phases import Phase
 
-#: Columns when the output is no terminal: lines are neither broken nor cut which others may search.
-_WIDE = 100_000
+#: Columns when the output is no terminal, of stories, and of tables: these are neither broken nor cut, since others may
+#: search them.
+_WIDE, _UNCUT = 160, 100_000
 
 #: How a phase is shown; all that is neither well nor trouble is on its way.
 _WELL = (Phase.RUNNING, Phase.COMPLETED)
@@ -72,12 +73,16 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=_WIDE)
 
 
+def table_console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=_UNCUT)
+
+
 def rows_of(root: RootClient, applications: Iterable[Application]) -> list[Row]:
-    """All instances of applications. Raises what RootClient's methods raise."""
+    """All instances of applications, by name. Raises what RootClient's methods raise."""
     return [
         Row(application, service, instance)
         for application in applications
-        for service in root.services(application.id)
+        for service in sorted(root.services(application.id), key=lambda service: service.name)
         for instance in root.service(service.id).instances
     ]
 

@@ -114,7 +114,7 @@ def test_it_runs_as_containers_where_an_engine_answers(machine: Machine, docker_
 def test_an_engine_that_is_asked_for_and_not_there_is_said_at_once(machine: Machine) -> None:
     machine.environment["DOCKER_HOST"] = f"unix://{machine.home}/missing.sock"
     said = machine.mangrove("demo", "--runtime", "docker", ok=False)
-    assert (said.code, said.output) == (1, "")
+    assert (said.code, said.output) == (5, "")
     assert said.error == "Error: no Docker engine answers here: `mangrove demo --runtime process` needs none\n"
 
 

@@ -136,11 +136,11 @@ class Prometheus:
         self.log = folder / "prometheus.log"
         (folder / "nodes").mkdir()
         (folder / "nodes/all.json").write_text(json.dumps([{"targets": [f"127.0.0.1:{node_port}"]}]))
-        (folder / "tokens").mkdir()
         shutil.copy(COMPOSE / "prometheus/alerts.yml", folder)
         config = (COMPOSE / "prometheus/prometheus.yml").read_text().replace("/etc/prometheus/", f"{folder}/")
+        config = config.replace("/run/secrets/", f"{folder}/")
         for name, port_there, parent in (("root", 10000, tree.root), ("cluster", 10100, tree.clusters["alpha"])):
-            shutil.copy(parent.data / "metrics.token", folder / "tokens" / name)
+            shutil.copy(parent.data / "metrics.token", folder / f"{name}_metrics_token")
             config = config.replace(f'"{name}:{port_there}"', f'"{parent.address}"')
         (folder / "prometheus.yml").write_text(config.replace("_interval: 15s", "_interval: 1s"))
         command = [

@@ -97,12 +97,12 @@ def firing(tmp_path: Path, name: str, series: list[tuple[str, str]], alerts: int
 
 def test_prometheus_takes_the_rules_and_its_configuration(tmp_path: Path) -> None:
     assert f"{len(STATES)} rules found" in promtool("check", "rules", str(RULES))
-    for path in ("tokens", "nodes"):
-        (tmp_path / path).mkdir()
-    for token in ("root", "cluster"):
-        (tmp_path / "tokens" / token).write_text("x")
+    (tmp_path / "nodes").mkdir()
+    for program in ("root", "cluster"):
+        (tmp_path / f"{program}_metrics_token").write_text("x")
     shutil.copy(RULES, tmp_path)
     config = (COMPOSE / "prometheus/prometheus.yml").read_text().replace("/etc/prometheus/", f"{tmp_path}/")
+    config = config.replace("/run/secrets/", f"{tmp_path}/")
     (tmp_path / "prometheus.yml").write_text(config)
     assert "SUCCESS" in promtool("check", "config", str(tmp_path / "prometheus.yml"))
 

@@ -131,24 +131,19 @@ def judge(
     """The same for a person: what each condition rules out, one after the other, and the best of the rest."""
     request, table = fleet.request(specification), fleet.table
     clauses = []
-    silent = sum(not row.live for row in fleet.rows.values())
+    left = np.flatnonzero(table.open[: table.size])
+    cordoned = sum(row.live and row.cordoned for row in fleet.rows.values()) if table.cordoned.any() else 0
+    silent = len(fleet.rows) - len(left) - cordoned
     if silent:
         clauses.append(Clause("live", silent, f"{silent} of {_count(len(fleet.rows), fleet.noun)} not connected"))
-    cordoned = sum(row.live and row.cordoned for row in fleet.rows.values())
     if cordoned:
         clauses.append(Clause("cordon", cordoned, f"{cordoned} of {_count(len(fleet.rows), fleet.noun)} cordoned"))
-    left = np.flatnonzero(table.open[: table.size])
-    away = {fleet.rows[child].number for child in avoid if child in fleet.rows}
-    left = np.array([row for row in left if row not in away], np.intp)
-    no = sorted(
-        (fleet.at(int(row)).name, refused[fleet.at(int(row)).id].reason)
-        for row in left
-        if fleet.at(int(row)).id in refused
-    )
-    if no:
-        text = "; ".join(f"refused by {name}: {reason}" for name, reason in no[:3])
-        clauses.append(Clause("refused", len(no), text))
-        left = np.array([row for row in left if fleet.at(int(row)).id not in refused], np.intp)
+    left = np.setdiff1d(left, [fleet.rows[child].number for child in avoid if child in fleet.rows])
+    said_no = [row for child in refused if (row := fleet.rows.get(child)) is not None and row.number in left]
+    if said_no:
+        told = sorted(f"refused by {row.name}: {refused[row.id].reason}" for row in said_no)
+        clauses.append(Clause("refused", len(said_no), "; ".join(told[:3])))
+        left = np.setdiff1d(left, [row.number for row in said_no])
     for condition in FILTERS:
         if not condition.applies(request, fleet):
             continue
@@ -203,19 +198,22 @@ def _check_attributes(fleet: Fleet, request: Request, rows: Rows) -> Mask:
 
 
 def _scores(fleet: Fleet, request: Request, rows: Rows, more: Amounts | int) -> Numbers:
-    total: Numbers = np.asarray((fleet.table.attempts[rows] + more) * -_CROWD)
+    crowd = fleet.table.attempts[rows]
+    total: Numbers = np.asarray((crowd + more if np.ndim(more) else crowd) * -_CROWD)
     for preference in request.preferences:
         scorer = scorer_named(preference.scorer)
         if scorer is not None:  # a parent that does not have it goes by the others
-            total = total + preference.weight * scorer.score(request, fleet, preference, rows, more)
+            score = scorer.score(request, fleet, preference, rows, more)
+            total = total + (score if preference.weight == 1.0 else preference.weight * score)
     return total
 
 
 def _best(fleet: Fleet, request: Request, mask: Mask) -> int | None:
-    possible = np.flatnonzero(mask)
-    if not len(possible):
+    count = np.count_nonzero(mask)
+    if not count:
         return None
-    if 4 * len(possible) < len(mask):
+    if 4 * count < len(mask):
+        possible = np.flatnonzero(mask)
         return int(possible[_scores(fleet, request, possible, 0).argmax()])
     scores = _scores(fleet, request, slice(0, len(mask)), 0)
     return int(np.where(mask, scores, -np.inf).argmax())

@@ -27,9 +27,12 @@ class BestFit(_OfTheRowAlone):
     def score(self, request: Request, fleet: Fleet, preference: Preference, rows: Rows, more: Amounts | int) -> Numbers:
         if not request.asked:
             return np.zeros(np.broadcast(fleet.table.attempts[rows], more).shape)
-        left = np.add.reduce([_left(fleet, key, asked, rows, more) for key, asked in request.asked])
-        full: Numbers = 1.0 - left / len(request.asked)
-        return full
+        left = _left(fleet, *request.asked[0], rows, more)
+        for key, asked in request.asked[1:]:
+            left += _left(fleet, key, asked, rows, more)
+        left *= -1.0 / len(request.asked)
+        left += 1.0
+        return left
 
 
 class Balanced(_OfTheRowAlone):

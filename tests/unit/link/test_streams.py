@@ -236,6 +236,21 @@ def test_replays_change_nothing() -> None:
     assert talk.got == b"once"
 
 
+def test_a_replay_keeps_nothing_alive() -> None:
+    talk = Talk()
+    talk.begin()
+    talk.parent.allow(ID, 200, talk.now)
+    [word] = talk.parent.effects
+    talk.carry()
+    for _ in range(4):
+        talk.tick(GIVE_UP / 3)
+        talk.parent.effects.clear()
+        talk.child.effects.clear()
+        talk.child.receive(word.payload, talk.now)
+    assert talk.stopped == ["whoever asked was not heard for 30 s"]
+    assert talk.child.dropped >= 3
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.integers(0, 2**32), st.floats(0, 0.3), st.floats(0, 0.3), st.floats(0, 0.3))
 def test_all_of_it_or_an_error_whatever_the_network_does(seed: int, lost: float, repeated: float, late: float) -> None:

@@ -166,6 +166,7 @@ def common_routes(
         ),
         Route("GET", "/livez", live, OPEN, "Whether the process answers at all"),
         Route("GET", "/readyz", ready, OPEN, "Whether requests should come here"),
+        Route("GET", "/api/v1/health", ready, OPEN, "Whether requests should come here, as `/readyz`"),
         Route("GET", "/api/v1/version", version, OPEN, "What answers here, and the protocols that it speaks"),
     ]
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from mangrove.base.errors import InvalidInput
 from root_orchestrator.mail import WAITING, Errands, MailServer, mail_server
+from root_orchestrator.main import parser, post_of
 
 
 class Inbox:
@@ -141,3 +143,17 @@ def test_what_is_too_much_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     go_on.set()
     errands.stop()
     assert len(done) < WAITING + 5
+
+
+def test_the_program_says_what_is_missing(tmp_path: Path) -> None:
+    assert post_of(parser().parse_args([])) is None
+    with pytest.raises(InvalidInput) as refused:
+        post_of(parser().parse_args(["--smtp", "smtp://localhost", "--mail-from", "a@b"]))
+    assert refused.value.field == "--reset-link"
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    given = ["--smtp", "smtps://me@mail.example", "--mail-from", "a@b", "--smtp-password-file", str(password)]
+    post = post_of(parser().parse_args([*given, "--reset-link", "https://dashboard.example/reset/"]))
+    assert post is not None
+    assert post.link == "https://dashboard.example/reset/"
+    assert "secret" not in repr(post)

@@ -38,7 +38,8 @@ class Stored:
     def read(self, form: type[_T]) -> _T:
         """The document as `form` (a struct). Raises msgspec.ValidationError when it has another form."""
         try:
-            return _decoder(form).decode(self.encoded)
+            found: _T = _DECODERS[form].decode(self.encoded)
+            return found
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError as error:
@@ -47,15 +48,15 @@ class Stored:
             ) from error
 
 
-def _decoder(form: type[_T]) -> msgspec.json.Decoder[_T]:
-    known = _DECODERS.get(form)
-    if known is None:
-        known = _DECODERS[form] = msgspec.json.Decoder(form)
-    return known
+class _Decoders(dict[Any, msgspec.json.Decoder[Any]]):
+    """By the form that documents are read in; each is made once, which takes longer than to use it."""
+
+    def __missing__(self, form: Any) -> msgspec.json.Decoder[Any]:
+        self[form] = decoder = msgspec.json.Decoder(form)
+        return decoder
 
 
-#: Made once for each form that documents are read in.
-_DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
+_DECODERS = _Decoders()
 
 
 @dataclass(frozen=True, slots=True)

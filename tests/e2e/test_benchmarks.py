@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import burst, deploy, memory, reports, sizes
+from benchmarks import api, burst, deploy, memory, reports, sizes
 from benchmarks.processes import working_below
 from benchmarks.result import Result, table
 
@@ -60,3 +60,13 @@ def test_sizes(tmp_path: Path) -> None:
 
     assert 1 < found["mangrove[node], on disk"] < 15
     assert 5 < found["mangrove[node], loaded, RSS"] < 60
+
+
+def test_api(tmp_path: Path) -> None:
+    found = figures(api.measure(tmp_path, api.Size(services=3, lists=4, deployments=6)))
+
+    for store in ("SQLite", api.mongo_name()):
+        for request in ("GET /api/services/", "POST …/instance"):
+            assert 0 < found[f"{request}, {store}, p50"] <= found[f"{request}, {store}, p99"] < 30_000
+            assert found[f"{request}, {store}, answers a second"] > 0
+    assert not list(working_below(tmp_path))

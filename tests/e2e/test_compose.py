@@ -26,7 +26,8 @@ from tests.e2e.programs import eventually
 from tests.e2e.tree import process
 from tests.integration.runtimes import IMAGE, load_image
 
-pytestmark = pytest.mark.docker
+#: Building takes half a minute, and minutes on a machine that is busy with other things.
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 _REPOSITORY = Path(__file__).parents[2]
 _FILES = ("root.yml", "cluster.yml", "all-in-one.yml", "override.yml")
@@ -119,7 +120,7 @@ def project(
         made.compose("build", "--quiet")
         yield made
     finally:
-        made.compose("down", "--volumes", "--timeout", "5")
+        made.compose("--profile", "node", "down", "--volumes", "--remove-orphans", "--timeout", "5")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from mangrove.cli.output import Format, confirm, confirm_option, output_option, 
 from mangrove.cli.plan import declared_fields, one_service
 from mangrove.cli.waiting import timeout_option, wait_for, wait_option
 from mangrove.client import names
-from mangrove.client.documents import Event, Instance
+from mangrove.client.documents import Event
 from mangrove.client.root import RootClient
 from mangrove.client.wait import CONDITIONS
 
@@ -118,16 +118,12 @@ def explain(root: RootOptions, name: str, output: Format) -> None:
     NAME is application.service.
     """
     client = root.connect()
-    found = names.service(client, name)
-    try:
-        told = client.explain(found.id)
-    except NotFound:  # it is there: this root has no such answer, but says the reasons of instances
-        told = {"instances": [_reason_of(each) for each in client.service(found.id).instances]}
+    told = client.explain(names.service(client, name).id)
     if output == "json":
         print_json(told)
         return
-    for line in outline(told):
-        click.echo(line)
+    for line in explained(name, told):
+        click.echo(printable(line))
 
 
 @click.command()
@@ -213,34 +209,24 @@ def with_variables(before: list[str], given: tuple[str, ...]) -> list[str]:
     return [f"{name}={value}" for name, value in kept.items()]
 
 
-def outline(told: Any, depth: int = 0) -> list[str]:
-    """Any document as an indented outline for a person: what is empty is left out."""
-    indent, lines = "  " * depth, list[str]()
-    if isinstance(told, dict):
-        for name, value in told.items():
-            if value in (None, "", [], {}):
-                continue
-            if isinstance(value, dict | list):
-                lines += [f"{indent}{name}:", *outline(value, depth + 1)]
-            else:
-                lines.append(f"{indent}{name}: {value}")
-    elif isinstance(told, list):
-        for each in told:
-            inner = outline(each, depth + 1)
-            lines += [f"{indent}- {inner[0].strip()}", *inner[1:]] if inner else []
-    else:
-        lines.append(f"{indent}{told}")
-    return [printable(line) for line in lines]
+def explained(name: str, told: dict[str, Any]) -> list[str]:
+    """What the root says of where instances of a service are, as lines for a person."""
+    lines = []
+    for slot in told["slots"]:
+        lines.append(f"{name}.{slot['number']}  {slot['phase'].upper()}  {slot['text']}")
+        if slot["choice"] is not None:
+            lines += [f"  {line}" for line in _choice(slot["choice"])]
+    return [*lines, "One more instance:", *(f"  {line}" for line in _choice(told["choice"]))]
 
 
-def _reason_of(instance: Instance) -> dict[str, Any]:
-    return {
-        "number": instance.number,
-        "phase": instance.phase.value,
-        "cluster": instance.cluster.name if instance.cluster else None,
-        "node": instance.node.name if instance.node else None,
-        "reason": instance.reason,
-    }
+def _choice(choice: dict[str, Any]) -> list[str]:
+    """What placement would do, one condition after the other."""
+    lines = [f"{each['condition']} rules out {each['ruled_out']}: {each['text']}" for each in choice["conditions"]]
+    best = ", ".join(f"{each['name']} ({each['score']:.3g})" for each in choice["best"])
+    return [
+        *lines,
+        f"{choice['passed']} of {choice['clusters']} clusters could take it" + (f"; best: {best}" if best else ""),
+    ]
 
 
 def _meant(client: RootClient, name: str) -> tuple[dict[str, str], int | None]:

@@ -126,6 +126,9 @@ def test_what_cannot_run_says_why_and_is_not_waited_for_for_ever(tree: Tree, mac
     assert said.code == 6
     assert "memory" in said.error
     assert "shop.web.0  PENDING" in machine.mangrove("top", "--once").output
+    told = machine.mangrove("explain", "shop.web").output
+    assert "shop.web.0  PENDING  is nowhere: " in told
+    assert "0 of 1 clusters could take it" in told
 
 
 def test_names_and_refusals_of_a_real_root(tree: Tree, machine: Machine) -> None:

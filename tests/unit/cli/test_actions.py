@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mangrove.cli.actions import outline
+from mangrove.cli.actions import explained
 from mangrove.model.documents import EVENTS, Event
 from tests.root_api import CLUSTER, RootApi, microservice
 from tests.unit.cli.conftest import CommandLine
@@ -148,15 +148,35 @@ def test_events_of_all_or_about_one_thing(cli: CommandLine, root: RootApi, web: 
 
 
 def test_explaining_says_why_something_waits(cli: CommandLine, root: RootApi, web: str) -> None:
-    cli("scale", "web", "1")
+    root.add_cluster()
+    cli("scale", "web", "2")
     root.leave_pending(f"{web}.0", "needs 4 GiB: 3 nodes too small")
+    root.run(f"{web}.1")
     said = cli("explain", "shop.web")
     assert said.code == 0, said.error
-    assert "3 nodes too small" in said.output
-    assert "3 nodes too small" in cli("explain", "shop.web", "-o", "json").output
+    lines = said.output.splitlines()
+    assert lines[0] == "shop.web.0  PENDING  is nowhere: needs 4 GiB: 3 nodes too small"
+    assert lines[1] == "shop.web.1  RUNNING  is on node1 of alpha"
+    assert lines[2] == "One more instance:"
+    assert "clusters could take it" in lines[-1]
+    document = json.loads(cli("explain", "shop.web", "-o", "json").output)
+    assert document == root.get(f"/api/v1/services/{web}/explain")
     assert cli("explain", "shop.wbe").code == 3
 
 
-def test_an_outline_shows_what_is_there_and_nothing_else() -> None:
-    told = {"a": 1, "b": [], "c": [{"x": "y", "z": None}, "word\x1b"], "d": {"e": False}}
-    assert outline(told) == ["a: 1", "c:", "  - x: y", "  - word�", "d:", "  e: False"]
+def test_what_placement_would_do_is_shown_condition_by_condition() -> None:
+    choice = {
+        "clusters": 3,
+        "passed": 1,
+        "conditions": [{"condition": "room", "ruled_out": 2, "text": "2 clusters too small"}],
+        "best": [{"id": "c", "name": "alpha", "score": 0.75}],
+    }
+    slot = {"number": 4, "phase": "pending", "text": "is nowhere", "choice": choice}
+    assert explained("a.b", {"slots": [slot], "choice": {**choice, "best": []}}) == [
+        "a.b.4  PENDING  is nowhere",
+        "  room rules out 2: 2 clusters too small",
+        "  1 of 3 clusters could take it; best: alpha (0.75)",
+        "One more instance:",
+        "  room rules out 2: 2 clusters too small",
+        "  1 of 3 clusters could take it",
+    ]

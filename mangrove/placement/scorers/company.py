@@ -42,6 +42,8 @@ class ImagePresent:
 
     def score(self, request: Request, fleet: Fleet, preference: Preference, rows: Rows, more: Amounts | int) -> Numbers:
         there = fleet.table.tallies.of(("image", request.specification.image))[rows]
+        if not request.specification.image:
+            return np.zeros(np.broadcast(there, more).shape)
         return np.asarray((there + more > 0).astype(np.float64))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 from hypothesis import given, settings
@@ -129,6 +130,31 @@ def test_many_in_one_pass_go_where_one_by_one_would(
             break
         alone.append(answer.child)
         fleet.reserve(f"a{number}", answer.child, specification.resources, kinds_of(specification))
+    assert together == alone
+
+
+#: Children that all can take something, of few sizes, so that ties and lanes of different lengths are frequent.
+alike = st.lists(
+    st.tuples(st.integers(2, 9), st.integers(2, 9), st.sampled_from("ab"), st.integers(0, 2)), min_size=2, max_size=6
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(alike, st.integers(0, 2), preferences, st.integers(1, 30), st.sampled_from([1, 2, 3, 5, 8, 13, 1 << 17]))
+def test_many_among_children_that_all_can_take_some(
+    sizes: list[tuple[int, int, str, int]], memory: int, wanted: tuple[Preference, ...], count: int, block: int
+) -> None:
+    fleet = nodes(*[machine(cpu=cpu, memory=ram, labels={"zone": zone}) for cpu, ram, zone, _ in sizes])
+    for number, (*_, there) in enumerate(sizes):
+        for more in range(there):
+            fleet.reserve(f"{number}-{more}", f"id-{number}", Resources(cpu=1), kinds_of(Specification("other")))
+    specification = Specification("web", resources=Resources(cpu=1, memory=memory), preferences=wanted)
+    with patch.object(engine, "_BLOCK", block):
+        together = place_many(fleet, specification, count)
+    alone = []
+    while len(alone) < count and isinstance(answer := place(fleet, specification), Chosen):
+        fleet.reserve(f"a{len(alone)}", answer.child, specification.resources, kinds_of(specification))
+        alone.append(answer.child)
     assert together == alone
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from mangrove.link.messages import Call, Reply
@@ -110,7 +110,6 @@ class Reader:
     seen: float = 0.0
     asked: int = 0
     broken: int = 0
-    _next: dict[str, int] = field(default_factory=dict)  # by attempt (its beginning): the line that has to come
     _stream: int = 0
 
     def start(self) -> None:
@@ -181,11 +180,11 @@ class Reader:
         """Each line once, in order, and of that attempt."""
         for text in piece.splitlines():
             attempt, _, number = text.decode().partition(" ")
-            if int(number) != self._next.get(attempt, 0):
-                raise InvariantBroken(
-                    9, f"line {number} of {attempt} came, and {self._next.get(attempt, 0)} was due", self.slot
-                )
-            self._next[attempt] = int(number) + 1
+            # Who comes back to an attempt after another one has lost the place, and reads from the beginning.
+            mark, _, next_one = self.position.partition("-")
+            due = int(next_one) if mark == attempt else 0
+            if int(number) != due:
+                raise InvariantBroken(9, f"line {number} of {attempt} came, and {due} was due", self.slot)
             self.position = f"{attempt}-{int(number) + 1}"
 
 

@@ -151,7 +151,7 @@ def test_many_among_children_that_all_can_take_some(
     specification = Specification("web", resources=Resources(cpu=1, memory=memory), preferences=wanted)
     with patch.object(engine, "_BLOCK", block):
         together = place_many(fleet, specification, count)
-    alone = []
+    alone = list[str]()
     while len(alone) < count and isinstance(answer := place(fleet, specification), Chosen):
         fleet.reserve(f"a{len(alone)}", answer.child, specification.resources, kinds_of(specification))
         alone.append(answer.child)

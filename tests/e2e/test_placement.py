@@ -45,7 +45,7 @@ LISBON, MUNICH = "38.7,-9.1", "48.1,11.5"
         ("lab", {"constraints": [label("not_exists"), OWNED]}),
         ("harbour", {"vtpus": 2}),
         ("harbour", {"resources": {"tpu": 1}}),
-        ("lab", {"bandwidth_in": 500, "constraints": [OWNED]}),
+        ("lab", {"resources": {"bandwidth_in": 500}, "constraints": [OWNED]}),
         ("alp", {"constraints": [{"type": "addons", "needs": ["camera"]}]}),
         ("harbour", {"constraints": [{"type": "geo", "location": LISBON, "threshold": 50}]}),
         ("alp", {"constraints": [{"type": "latency", "location": MUNICH, "threshold": 35}]}),

@@ -160,15 +160,9 @@ def _counted(service: Microservice, path: str) -> tuple[Counted, ...]:
                 f"{shown(name)} is no name of a resource; write a small letter, then letters, digits, `.`, `_`, `-`"
             )
             raise InvalidInput(f"{path}.resources", problem)
-    for name, amount in (
-        ("tpu", service.vtpus),
-        ("bandwidth_in", service.bandwidth_in),
-        ("bandwidth_out", service.bandwidth_out),
-    ):
-        if amount and name in amounts:
-            raise InvalidInput(f"{path}.resources", f"names {name!r}, which has a field of its own; use one of them")
-        amounts[name] = amounts.get(name, 0) or amount
-    return counted(amounts)
+    if service.vtpus and "tpu" in amounts:
+        raise InvalidInput(f"{path}.resources", "names 'tpu', which has the field `vtpus` of its own; use one of them")
+    return counted({**amounts, "tpu": amounts.get("tpu", 0) or service.vtpus})
 
 
 def _architectures(service: Microservice, path: str) -> tuple[str, ...]:

@@ -144,10 +144,8 @@ class Microservice(msgspec.Struct, frozen=True):
     vgpus: Annotated[Count, says("Devices that are given to it alone; the node picks those with most free memory.")] = 0
     vram: Annotated[Megabytes, says("MiB of GPU memory that are reserved, of all its GPUs together.")] = 0
     vtpus: Annotated[Count, says("Of what nodes count as `--resource tpu=…`.")] = 0
-    bandwidth_in: Annotated[
-        Megabytes, says("kbit/s, of what nodes count as `--resource bandwidth_in=…`; reserved, not enforced.")
-    ] = 0
-    bandwidth_out: Annotated[Megabytes, says("The same of `bandwidth_out`.")] = 0
+    bandwidth_in: Annotated[Megabytes, says("kbit/s. Kept; to be a condition it must stand in `resources`.")] = 0
+    bandwidth_out: Annotated[Megabytes, says("kbit/s. Kept; to be a condition it must stand in `resources`.")] = 0
     resources: Annotated[
         dict[str, Annotated[int, Meta(ge=1, le=1_000_000_000)]],
         says("How many of other things that nodes count with `--resource NAME=COUNT`."),

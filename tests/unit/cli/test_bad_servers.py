@@ -140,7 +140,7 @@ LATER = answering("503 Service Unavailable\r\nRetry-After: 3600", b'{"message":"
         (answering("403 Forbidden", b'{"message":"not for you"}'), 4, "not for you"),
         (LATER, 5, "the store is away"),
     ],
-    ids=str,
+    ids=lambda value: value.__name__ if callable(value) else str(value),
 )
 def test_whatever_answers_is_one_sentence_in_bounded_time(
     cli: CommandLine, monkeypatch: pytest.MonkeyPatch, behave: Behaviour, code: int, sentence: str

@@ -6,7 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 
 import pytest
@@ -26,15 +26,21 @@ def answering(*answers: bytes, repeats: int = 2, timeout: float = 5.0) -> Iterat
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
-            for answer in answers:
-                connection, _ = listening.accept()
-                with connection:
-                    seen.append(connection.recv(65536))
-                    connection.sendall(answer)
+            with suppress(OSError):  # the client went, or this is over
+                for answer in answers:
+                    connection, _ = listening.accept()
+                    with connection:
+                        seen.append(connection.recv(65536))
+                        connection.sendall(answer)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield HttpClient(Address("http", *listening.getsockname()), timeout=timeout, repeats=repeats), seen
+        try:
+            yield HttpClient(Address("http", *listening.getsockname()), timeout=timeout, repeats=repeats), seen
+        finally:
+            # A thread left behind would fail in the middle of the next test, or take the connections of its socket.
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
 
 
 def keys(seen: list[bytes]) -> list[str]:

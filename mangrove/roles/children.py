@@ -157,7 +157,7 @@ class Children:
         if row.cordoned != identity.cordoned:
             self._fleet.set_cordoned(id, identity.cordoned)
             what = "is cordoned: it is given no new work" if identity.cordoned else "is not cordoned any more"
-            self._journal.tell("child-cordoned", id, f"{identity.name} {what}")
+            self._tell("cordoned", id, f"{identity.name} {what}")
         child = self.known.get(id)
         if child is None:
             self._write(Child(id, identity.name, "joined"))

@@ -9,6 +9,7 @@ import msgspec
 from mangrove.base.clock import Clock
 from mangrove.base.ids import NewId
 from mangrove.model.documents import EVENTS, Event
+from mangrove.model.events import KINDS
 from mangrove.roles.ledger import Ledger
 from mangrove.store.interface import Put, Store
 
@@ -18,9 +19,17 @@ log = logging.getLogger(__name__)
 _LATEST = 10**16
 
 
-def event_id(moment: int, new_id: NewId) -> str:
-    """An id that stands among others by its moment (microseconds since 1970)."""
-    return f"{moment:016x}{new_id()[:8]}"
+def written(wall: float, kind: str, subject: str, text: str, new_id: NewId, moment: int | None = None) -> Put:
+    """What writes an event. wall: wall-clock seconds. kind: of `mangrove.model.events`, for programs; subject: id of
+    what it is about; text: for people. moment: what its id stands among others by (microseconds since 1970), if not by
+    `wall`.
+
+    Raises ValueError for a kind that is not in the table.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"{kind!r} is no kind of event: add it to the table in mangrove/model/events.py")
+    id = f"{int(wall * 1e6) if moment is None else moment:016x}{new_id()[:8]}"
+    return Put(EVENTS, id, msgspec.to_builtins(Event(id, wall, kind, subject, text)))
 
 
 class Journal:
@@ -42,9 +51,8 @@ class Journal:
         self._last = max((moment for moment in told if moment < _LATEST), default=0)
 
     def tell(self, kind: str, subject: str, text: str) -> None:
-        """kind: for programs; subject: id of what it is about; text: for people."""
+        """See `written`."""
         wall = self._clock.wall()
         self._last = max(self._last + 1, min(int(wall * 1e6), _LATEST - 1))
-        event = Event(event_id(self._last, self._new_id), wall, kind, subject, text)
-        self._ledger.write(Put(EVENTS, event.id, msgspec.to_builtins(event)))
+        self._ledger.write(written(wall, kind, subject, text, self._new_id, self._last))
         log.info("%s", text)

@@ -17,8 +17,8 @@ from mangrove.base.clock import Clock
 from mangrove.base.errors import InvalidInput
 from mangrove.base.ids import is_id, new_id
 from mangrove.identity.throttle import Throttle
-from mangrove.model.documents import EVENTS, RESETS, USERS, Event, Reset, User
-from mangrove.roles.journal import event_id
+from mangrove.model.documents import RESETS, USERS, Reset, User
+from mangrove.roles.journal import written
 from mangrove.store.interface import Delete, Put, Store, Stored
 from root_orchestrator.auth.users import Users, renewed
 from root_orchestrator.writer import Writer
@@ -112,9 +112,7 @@ class Resets(Writer):
             return
         if self._post is None or not user.email:
             text = f"{user.name} asks for a new password; an Admin gives one by PUT /api/user/{user.name}"
-            wall = self._clock.wall()
-            event = Event(event_id(int(wall * 1e6), new_id), wall, "password-wanted", user.id, text)
-            self._store.apply([Put(EVENTS, event.id, msgspec.to_builtins(event))])
+            self._store.apply([written(self._clock.wall(), "password-wanted", user.id, text, new_id)])
             _log.warning("%s", text)
             return
         secret = secrets.token_urlsafe(32)

@@ -38,6 +38,7 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
         ("api", "PUT /api/v1/services/<service>/scale"),
         ("sla", "memory integer, 0 to 1,000,000,000 0 MiB: reserved, and the limit of what it may use"),
         ("configuration", "--admin-password-file"),
+        ("events", "cluster-silent cluster It was not heard for longer than its lease."),
     ],
 )
 def test_reference_says_what_the_code_says(site: Path, page: str, said: str) -> None:

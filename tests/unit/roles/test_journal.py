@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import get_args, get_type_hints
 
 import pytest
 
 from mangrove.base.clock import VirtualClock
 from mangrove.base.ids import is_id, seeded_ids
 from mangrove.model.documents import EVENTS
+from mangrove.model.events import KINDS, TABLE
+from mangrove.reconcile.parent import Told
 from mangrove.roles.housekeeping import EVENTS_AGE, EVENTS_KEPT, EVENTS_LASTING, old_events
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
@@ -39,7 +42,7 @@ class World:
         self.journal.load(self.store)
 
     def tell(self, text: str) -> None:
-        self.journal.tell("kind", "subject", text)
+        self.journal.tell("placed", "subject", text)
         self.ledger.save()
 
     def told(self) -> list[str]:
@@ -81,6 +84,23 @@ def test_ids_of_another_make_and_a_mad_clock_do_no_harm(world: World) -> None:
     world.tell("three")
     assert world.told()[:2] == ["one", "two"]
     assert all(is_id(stored.id) for stored in world.store.load(EVENTS))
+
+
+def test_a_kind_that_is_not_in_the_table_is_not_told(world: World) -> None:
+    with pytest.raises(ValueError, match="'child-cordoned' is no kind of event"):
+        world.journal.tell("child-cordoned", "subject", "text")
+    world.ledger.save()
+    assert world.told() == []
+
+
+def test_a_decision_tells_of_nothing_that_is_not_in_the_table() -> None:
+    kinds = get_args(get_type_hints(Told)["kind"])
+    assert set(kinds) <= KINDS.keys()
+    assert len(KINDS) == len(TABLE)
+    # Every parent tells the same of its children, clusters or nodes.
+    assert {name.partition("-")[2] for name in KINDS if name.startswith("cluster-")} == {
+        name.partition("-")[2] for name in KINDS if name.startswith("node-")
+    }
 
 
 def test_the_oldest_go_first_and_a_few_always_stay() -> None:

@@ -1,0 +1,50 @@
+"""Every kind of event that people are told of, in one table: what lists and streams of events may be filtered by."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Kind(NamedTuple):
+    """A kind of event. subject: what its `subject` is the id of; meaning: a sentence."""
+
+    name: str
+    subject: Literal["instance", "service", "cluster", "node", "user"]
+    meaning: str
+
+
+TABLE: tuple[Kind, ...] = (
+    # -- instances
+    Kind("placed", "instance", "It was given to a cluster, or by a cluster to one of its nodes."),
+    Kind("refused", "instance", "Where it was given to could not take it; another place is looked for."),
+    Kind("failing", "instance", "It ends again and again and is restarted in place; told when its restarts double."),
+    Kind("failed", "instance", "An attempt ended badly; a new one follows, after a pause."),
+    Kind("completed", "instance", "It did what it was to do once, and ended well."),
+    Kind("moved", "instance", "It goes elsewhere, since where it was is silent or was removed."),
+    Kind("replaced", "instance", "It makes way for the newer version of its service."),
+    Kind("handed-back", "instance", "A cluster found no place for it and gave it back to the root."),
+    # -- services
+    Kind("rollout-begun", "service", "A newer version is being rolled out, one instance after another."),
+    Kind("rollout-done", "service", "All instances are of the newer version."),
+    Kind("rollout-stopped", "service", "The rollout stands still, since the newer version does not run well."),
+    # -- clusters
+    Kind("cluster-joined", "cluster", "It joined; it is not connected yet."),
+    Kind("cluster-connected", "cluster", "It is connected, for the first time or again."),
+    Kind("cluster-suspect", "cluster", "Its connection broke; it may be back before it counts as silent."),
+    Kind("cluster-silent", "cluster", "It was not heard for longer than its lease."),
+    Kind("cluster-refused", "cluster", "It was turned away when it connected."),
+    Kind("cluster-cordoned", "cluster", "It was cordoned, or is not any more."),
+    Kind("cluster-removed", "cluster", "It was removed, or has left."),
+    # -- nodes
+    Kind("node-joined", "node", "It joined its cluster."),
+    Kind("node-connected", "node", "It is connected to its cluster again; in the cluster's own events, at first too."),
+    Kind("node-suspect", "node", "Its connection broke; only in its cluster's own events."),
+    Kind("node-silent", "node", "Its cluster does not hear it any more."),
+    Kind("node-refused", "node", "It was turned away when it connected; only in its cluster's own events."),
+    Kind("node-cordoned", "node", "It was cordoned, or is not any more; only in its cluster's own events."),
+    Kind("node-removed", "node", "It was removed from its cluster, or has left."),
+    # -- users
+    Kind("password-wanted", "user", "Somebody forgot their password where no mail is sent; an Admin gives a new one."),
+)
+
+KINDS = {kind.name: kind for kind in TABLE}

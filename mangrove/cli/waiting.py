@@ -29,7 +29,7 @@ def wait_for(client: RootClient, services: Mapping[str, str], condition: str, ti
 def _bars(names: Mapping[str, str]) -> Iterator[Callable[[str, Progress], None]]:
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
     columns = (
@@ -41,9 +41,14 @@ def _bars(names: Mapping[str, str]) -> Iterator[Callable[[str, Progress], None]]
     )
     with Bars(*columns, console=Console(stderr=True)) as bars:
         tasks = {id: bars.add_task(escape(name), total=None, doing="") for id, name in names.items()}
+        pulls: dict[str, TaskID] = {}  # by image; a bar for each that was once on its way
 
         def show(id: str, now: Progress) -> None:
             bars.update(tasks[id], completed=now.done, total=now.total or None, doing=escape(now.doing))
+            for pull in now.pulls:
+                if pull.image not in pulls:
+                    pulls[pull.image] = bars.add_task(f"  {escape(pull.image)}", total=None, doing="MiB pulled")
+                bars.update(pulls[pull.image], completed=pull.done, total=pull.total or None)
 
         yield show
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from mangrove.base.errors import InvalidInput, MangroveError, NotFound, Unavailable
 from mangrove.client.documents import Service
 from mangrove.model.phases import Phase
+from mangrove.model.pull import Pull, pull_in
 
 _Value = TypeVar("_Value")
 
@@ -31,11 +32,12 @@ class Failed(MangroveError):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far it is. done, total: instances. doing: what the others do, for a person."""
+    """How far it is. done, total: instances. doing: what the others do, for a person. pulls: images on their way."""
 
     done: int
     total: int
     doing: str = ""
+    pulls: tuple[Pull, ...] = ()
 
 
 def wait_until(
@@ -120,6 +122,7 @@ def progress_of(service: Service, condition: str = "running") -> Progress:
     counted = Counter(each.phase.value for each in instances if each.phase not in well)
     doing = [f"{count} {phase}" for phase, count in sorted(counted.items())]
     reasons = {each.reason for each in instances if each.phase not in well and each.reason}
+    pulls = tuple(pull for reason in sorted(reasons) if (pull := pull_in(reason)) is not None)
     if len(reasons) == 1:
         doing.append(next(iter(reasons)))
-    return Progress(done, len(instances), ", ".join(doing))
+    return Progress(done, len(instances), ", ".join(doing), pulls)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mangrove.base.clock import Clock
+from mangrove.model.pull import Pull
 from node_engine.runtimes.docker_words import fault_of
 from node_engine.runtimes.interface import Progress
 
@@ -71,5 +72,5 @@ def pull(client: docker.APIClient, image: str, progress: Progress, clock: Clock)
                 told = clock.now()
                 done = sum(layer.current for layer in layers.values()) // _MIB
                 total = sum(layer.total for layer in layers.values()) // _MIB
-                if (news := f"pulling {image}: {done} of {total} MiB") != said:
+                if (news := str(Pull(image, done, total))) != said:
                     progress(said := news)

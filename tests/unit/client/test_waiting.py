@@ -11,6 +11,7 @@ from mangrove.base.errors import InvalidInput, NotFound
 from mangrove.client.documents import Instance, Rollout, Service
 from mangrove.client.wait import Failed, Progress, TimedOut, progress_of, wait_for_services
 from mangrove.model.phases import Phase
+from mangrove.model.pull import Pull
 
 RUNNING, PENDING, COMPLETED = Phase.RUNNING, Phase.PENDING, Phase.COMPLETED
 
@@ -75,3 +76,13 @@ def test_what_does_not_come_is_said_with_what_is() -> None:
 
 def test_an_instance_that_runs_the_older_specification_is_not_done() -> None:
     assert progress_of(service(RUNNING, RUNNING, rollout=Rollout(0, 2, "rolling"))).done == 0
+
+
+def test_images_that_are_pulled_are_told_with_how_far_they_are() -> None:
+    pull = Pull("registry:5000/web:2", 12, 40)
+    instances = (
+        Instance(0, Phase.PULLING, reason=str(pull)),
+        Instance(1, Phase.PULLING, reason=str(pull)),
+        Instance(2, Phase.PULLING, reason="pulling other"),  # nothing is known of its size yet
+    )
+    assert progress_of(Service("s", "web", "ns", "a", instances=instances)).pulls == (pull,)

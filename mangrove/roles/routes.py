@@ -70,7 +70,8 @@ class Route:
     `Annotated[object, Form]` is read as it comes, and described as Form.
     within: what is entered before anything of the request is read, and left when it is answered.
     status: of a success. errors: statuses beyond those that follow from the declaration. media: what a Response may
-    hold, by media type. example: a body that would be accepted.
+    hold, by media type; what the request accepts chooses between them. headers: of the request that the handler reads,
+    each with what it says. example: a body that would be accepted.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -81,6 +82,7 @@ class Route:
     errors: tuple[int, ...] = ()
     status: int = 200
     media: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     example: Any = None
     within: Callable[[], AbstractContextManager[None]] = nullcontext
 

@@ -150,17 +150,14 @@ def _query_parameters(route: Route, schemas: _Schemas) -> list[Json]:
 
 
 def _headers(route: Route) -> list[Json]:
-    if not takes_key(route):
-        return []
-    text = "Any text of your own: the same request with the same key is done once within a day, and answered the same"
+    """Not `Accept`, which the media types of the answer say: as a parameter OpenAPI passes it over."""
+    found: dict[str, tuple[str, Json]] = {name: (text, {"type": "string"}) for name, text in route.headers.items()}
+    if takes_key(route):
+        text = "Any text of your own: the same request with the same key is done once a day, and answered the same"
+        found[HEADER] = (text, {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[ -~]+$"})
     return [
-        {
-            "name": HEADER,
-            "in": "header",
-            "required": False,
-            "description": text,
-            "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[ -~]+$"},
-        }
+        {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
+        for name, (text, schema) in found.items()
     ]
 
 

@@ -69,6 +69,30 @@ def test_every_answer_has_a_form(root: RootApi, description: dict[str, Any]) -> 
                 assert form, f"{name}: the answer {status} may be anything; let its handler say the type"
 
 
+def test_headers_that_count_are_named(root: RootApi, description: dict[str, Any]) -> None:
+    headers = {
+        name: [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"]
+        for name, operation in operations(description).items()
+    }
+    keyed = {name for name, found in headers.items() if found == ["Idempotency-Key"]}
+    posts = {route.name for route in routes_of(root.app) if route.method == "POST" and route.access.token == "access"}
+    assert keyed == {name.replace("<", "{").replace(">", "}") for name in posts}
+    assert {name: found for name, found in headers.items() if found and name not in keyed} == {
+        "GET /api/v1/events": ["Last-Event-ID"]
+    }
+    events = operations(description)["GET /api/v1/events"]["responses"]["200"]["content"]
+    assert set(events) == {"application/json", "text/event-stream"}, "what it may be asked for as"
+
+
+def test_a_phase_and_a_state_are_one_of_a_few(description: dict[str, Any]) -> None:
+    forms = description["components"]["schemas"]
+    for form, field in [("SlotAnswer", "phase"), ("InstanceWithHistory", "phase"), ("PastAttempt", "phase")]:
+        assert forms[form]["properties"][field] == {"$ref": "#/components/schemas/Phase"}, form
+    assert forms["Phase"]["enum"]
+    for form in ("RolloutAnswer", "ClusterAnswer", "ClusterSaid", "NodeAnswer"):
+        assert len(forms[form]["properties"]["state"]["enum"]) == 3, form
+
+
 def test_patterns_are_javascripts(description: dict[str, Any]) -> None:
     assert "^[a-zA-Z0-9]{1,30}$" in str(description)
     assert r"\Z" not in str(description)

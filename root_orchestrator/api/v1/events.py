@@ -20,6 +20,8 @@ from root_orchestrator.auth.rules import READ_APPLICATIONS, Scope
 from root_orchestrator.auth.users import Caller, Users
 
 _STREAM = "text/event-stream"
+#: What browsers send by themselves when they take a broken stream up again.
+_LAST_SEEN = "Last-Event-ID"
 
 #: Seconds between two looks of a stream for news, however much is written meanwhile.
 _PAUSE = 0.2
@@ -44,7 +46,7 @@ def routes(store: Store, clock: Clock, users: Users, streams: Streams) -> list[R
     def events(query: EventQuery) -> Listing[Event] | Response:
         asker = caller()
         if request.accept_mimetypes.best_match(["application/json", _STREAM]) == _STREAM:
-            after = request.headers.get("Last-Event-ID", "") or query.after
+            after = request.headers.get(_LAST_SEEN, "") or query.after
 
             def open_source() -> Following:
                 return Following(store, clock, users, asker, query, after)
@@ -65,6 +67,9 @@ def routes(store: Store, clock: Clock, users: Users, streams: Streams) -> list[R
             "List what happened, or follow it with `Accept: text/event-stream`",
             (503,),
             media={_STREAM: str},
+            headers={
+                _LAST_SEEN: "Id of the last event that a stream brought: it goes on behind it, whatever `after` is."
+            },
         )
     ]
 

@@ -6,6 +6,7 @@ from typing import Literal, TypedDict
 
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
+from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 
@@ -70,7 +71,7 @@ class SlotAnswer(TypedDict):
     id: str
     number: int
     attempt: str | None
-    phase: str
+    phase: Phase
     reason: str
     restarts: int
     failures: int
@@ -89,7 +90,7 @@ class PastAttempt(TypedDict):
     cluster: Named
     node: Named | None
     specification: str
-    phase: str
+    phase: Phase
     reason: str
     restarts: int
     exit_code: int | None
@@ -115,7 +116,7 @@ class RolloutAnswer(TypedDict):
 
     updated: int
     total: int
-    state: str
+    state: Literal["done", "rolling", "stopped"]
     reason: str
 
 

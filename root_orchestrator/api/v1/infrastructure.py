@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, cast
+from typing import cast
 
 from mangrove.base.errors import NotFound
 from mangrove.base.ids import is_id
@@ -15,11 +15,9 @@ from mangrove.store.interface import Store, Stored
 from root_orchestrator.api.catalog import as_struct
 from root_orchestrator.api.paging import Listing, PageQuery, behind, chunks, page
 from root_orchestrator.api.v1 import answers
-from root_orchestrator.api.v1.forms import ClusterAnswer, NodeAnswer
+from root_orchestrator.api.v1.forms import ClusterAnswer, NodeAnswer, State
 from root_orchestrator.api.views import ClusterView, Views
 from root_orchestrator.auth.rules import READ_INFRASTRUCTURE
-
-State = Literal["live", "silent", "joined"]
 
 
 class ClusterQuery(PageQuery, frozen=True):

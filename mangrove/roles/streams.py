@@ -52,7 +52,12 @@ class _Lasting(Response):
             write(b"")
             return write
 
-        return super().__call__(environ, begin)
+        try:
+            return super().__call__(environ, begin)
+        except BaseException:
+            # The reader went away before the head was out: the server gets nothing that it could close.
+            self.close()
+            raise
 
 
 class Streams:

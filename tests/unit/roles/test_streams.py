@@ -7,9 +7,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from typing import NoReturn
 
 import pytest
 from flask import Flask, Response, request
+from waitress.channel import ClientDisconnected
 
 from mangrove.base.clock import VirtualClock
 from mangrove.base.errors import NotFound
@@ -172,6 +174,19 @@ def test_a_reader_that_stops_reading_is_asked_for_no_more_and_given_up(
             assert world.pipes[0].asked < 500
     finally:
         world.server.stop()
+
+
+def test_a_reader_that_goes_before_the_head_is_out_leaves_no_place_taken() -> None:
+    streams, pipe = Streams(), Pipe()
+
+    def start_response(*args: object) -> NoReturn:
+        raise ClientDisconnected
+
+    with Flask("streaming").test_request_context():
+        answer = streams.answer("ann", lambda: pipe, "text/plain")
+        with pytest.raises(ClientDisconnected):
+            answer(request.environ, start_response)
+    assert (streams.taken, pipe.closed) == (0, 1)
 
 
 def test_stopping_the_server_ends_streams_soon(world: World) -> None:

@@ -1,13 +1,15 @@
 """Requests that are done once however often they come: `Idempotency-Key` on every POST of somebody signed in.
 
 What the request writes, and that it was done with its answer, are one batch: there is no moment at which a crash could
-leave one without the other. Answers are kept encrypted by the key, which only who asked has: they may hold secrets.
+leave one without the other. Of requests a hash is kept, and answers are kept encrypted, both by the key, which only who
+asked has: they may hold secrets.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import logging
 import zlib
 from collections.abc import Callable
@@ -64,8 +66,11 @@ class Once:
         secret = "\0".join((asker.id, asker.organization, key)).encode()
         id = hashlib.sha256(b"claim\0" + secret).hexdigest()
         fernet = Fernet(base64.urlsafe_b64encode(hashlib.sha256(b"answer\0" + secret).digest()))
-        asked = hashlib.sha256(
-            b"\0".join((request.method.encode(), request.full_path.encode(), request.get_data()))
+        # Keyed: a body may hold a password, which a plain hash would let whoever reads the store try out.
+        asked = hmac.new(
+            b"asked\0" + secret,
+            b"\0".join((request.method.encode(), request.full_path.encode(), request.get_data())),
+            hashlib.sha256,
         ).hexdigest()
         for _ in range(TRIES):
             known = self._store.store.get(CLAIMS, id)

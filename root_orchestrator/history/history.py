@@ -176,7 +176,8 @@ class History:
             (HISTORY_FINE, _fine, FINE_KEPT) if is_fine else (HISTORY_COARSE, _coarse, COARSE_KEPT)
         )
         newest = empty(now)
-        first = empty(max(since, now - kept)).start
+        # Not from a time to come: far enough away, a number of seconds cannot be counted in blocks any more.
+        first = empty(min(max(since, now - kept), now)).start
         starts = np.arange(first, newest.start + 1, newest.step * newest.points).tolist()
         series = {int(start): unknown(newest.points) for start in starts}
         for id, stored in self._store.get_many(

@@ -115,6 +115,14 @@ def test_a_secret_in_an_answer_is_answered_again_and_stands_nowhere(root: RootAp
     assert token not in kept
 
 
+def test_what_is_kept_of_a_request_tries_no_passwords(root: RootApi) -> None:
+    """Whoever reads the store knows everything of a registration but its password; a plain hash would tell it."""
+    for key in ("k1", "k2"):
+        post(root, "/api/v1/cluster-tokens", key, json={"uses": 1})
+    first, second = (stored.document["asked"] for stored in root.store.load(CLAIMS))
+    assert first != second
+
+
 def test_many_at_once_are_one(root: RootApi, path: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: post(root, path, f"k{number % 3}"), range(24)))

@@ -121,7 +121,7 @@ def _said(plan: ServicePlan, started: bool) -> str:
         "none": "unchanged",
     }[plan.action]
     if plan.action == "change" and plan.instances:
-        what += f"; {plan.instances} instances are replaced"
+        what += f"; {'1 instance is' if plan.instances == 1 else f'{plan.instances} instances are'} replaced"
     return f"{what}; instance requested" if started else what
 
 

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 #: What is told when a node of a cluster comes into a state, and how it is said.
 _NEWS = {"live": "connected", "silent": "silent", "joined": "joined"}
 _WORDS = {
-    "connected": "is back",
+    "connected": "is connected",
     "silent": "is not heard any more",
     "joined": "joined",
     "removed": "was removed, or has left",

@@ -82,7 +82,7 @@ def test_what_is_declared_otherwise_is_changed_and_shown_before(cli: CommandLine
     assert plan["services"][0]["changes"][1] == {"field": "memory", "before": 100, "after": 200}
 
     assert deploy(cli, changed) == [
-        "shop.web: changed (cmd, memory); 1 instances are replaced",
+        "shop.web: changed (cmd, memory); 1 instance is replaced",
         "shop.cache: created; instance requested",
         "shop.db: not in the file; it stays (--prune deletes it)",
     ]

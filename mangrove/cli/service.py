@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from mangrove.base.errors import Conflict, InvalidInput, MangroveError
-from mangrove.cli.units import Unit, unit_text
+from mangrove.cli.units import Unit, quoted, unit_text
 
 _UNITS = Path("/etc/systemd/system")
 _WANTED = _UNITS / "multi-user.target.wants"
@@ -25,6 +25,10 @@ _WANTED = _UNITS / "multi-user.target.wants"
 _BOOTED = Path("/run/systemd/system")
 #: Seconds for systemctl and the like: stopping waits for the program's end, 30 s at most, then kills.
 _PATIENCE = 120.0
+
+
+#: Of these each data folder of ours has one from its first moment on: root (its password, its key), cluster, node.
+_OURS = ("admin.password", "secrets/parent.key", "secrets/join.key", "installation")
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,14 @@ def carry_out(steps: Sequence[Step], say: Callable[[str], None], *, dry_run: boo
             step.do()
 
 
+def check_is_ours(data: Path) -> None:
+    """Raise Conflict when that folder has something in it, and nothing that a program of ours made."""
+    if data.exists() and any(data.iterdir()) and not any((data / name).exists() for name in _OURS):
+        raise Conflict(
+            f"{data} is no data folder of Mangrove, and what is in it stays as it is: give the right one by --data-dir"
+        )
+
+
 def install_steps(machine: Machine, unit: Unit, before: Sequence[Step], *, start: bool) -> list[Step]:
     """All that makes `unit` a service. before: what has to be done when there is a user, and before it starts."""
     path = machine.path(_UNITS / unit.name)
@@ -142,9 +154,15 @@ def install_steps(machine: Machine, unit: Unit, before: Sequence[Step], *, start
 
 
 def uninstall_steps(machine: Machine, role: str, before: Sequence[Step], data: Path | None, user: str) -> list[Step]:
-    """All that takes the service of `role` off. before: for when it has stopped. data: to remove, None to keep."""
+    """All that takes the service of `role` off. before: for when it has stopped. data: to remove, None to keep.
+
+    Raises Conflict when the folder is not the service's.
+    """
     name = f"mangrove-{role}.service"
     path = machine.path(_UNITS / name)
+    if data is not None:
+        check_is_ours(data)
+        _check_is_used(path, machine.root, data)
     enabled = machine.path(_WANTED / name)
     steps = [
         Step(f"stop {name}", lambda: machine.systemctl("stop", name), lambda: not machine.is_active(name)),
@@ -171,6 +189,18 @@ def uninstall_steps(machine: Machine, role: str, before: Sequence[Step], data: P
             )
         )
     return steps
+
+
+def _check_is_used(unit: Path, root: Path, data: Path) -> None:
+    """Raise Conflict when the service is there and keeps its data elsewhere."""
+    option = f"--data-dir {quoted(f'/{data.relative_to(root)}')} "
+    command = next((line for line in _lines(unit) if line.startswith("ExecStart=")), "")
+    if command and option not in f"{command} ":
+        raise Conflict(f"the service keeps its data elsewhere, see {unit}: give that folder by --data-dir")
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def program_of(role: str, unit_user: str) -> tuple[str, ...]:

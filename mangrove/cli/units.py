@@ -73,7 +73,7 @@ def unit_text(unit: Unit) -> str:
         "[Service]",
     ]
     lines += [f"{key}={value}" for key, value in (_service(unit) | _sandbox(unit)).items() if value is not None]
-    lines += [f"Environment={_quoted(f'{key}={value}')}" for key, value in sorted(unit.environment.items())]
+    lines += [f"Environment={quoted(f'{key}={value}')}" for key, value in sorted(unit.environment.items())]
     return "\n".join([*lines, "", "[Install]", "WantedBy=multi-user.target", ""])
 
 
@@ -84,7 +84,7 @@ def _service(unit: Unit) -> dict[str, str | None]:
         restart |= {"RestartSec": "1", "RestartSteps": "6", "RestartMaxDelaySec": "60"}
     return {
         "Type": "notify",
-        "ExecStart": " ".join(_quoted(word) for word in unit.command),
+        "ExecStart": " ".join(quoted(word) for word in unit.command),
         "User": unit.user or None,
         "SupplementaryGroups": " ".join(unit.groups) or None,
         **restart,
@@ -108,7 +108,7 @@ def _sandbox(unit: Unit) -> dict[str, str | None]:
     always: dict[str, str | None] = {
         "NoNewPrivileges": "yes",
         "ProtectSystem": "strict",
-        "ReadWritePaths": " ".join(_quoted(path) for path in (own, *shared, *unit.writable) if path) or None,
+        "ReadWritePaths": " ".join(quoted(path) for path in (own, *shared, *unit.writable) if path) or None,
         "ProtectHome": "read-only" if unit.guests or unit.home else "yes",
         "ProtectKernelTunables": "yes",
         "ProtectKernelModules": "yes",
@@ -142,7 +142,7 @@ def _sandbox(unit: Unit) -> dict[str, str | None]:
     }
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """A word as systemd reads it (systemd.service(5), command lines)."""
     word = word.replace("%", "%%").replace("$", "$$")
     if re.fullmatch(r"[\w@%+=:,./$-]+", word, re.ASCII):

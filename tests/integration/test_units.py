@@ -114,6 +114,30 @@ def test_into_the_files_of_a_system_and_out_again(system: Path, monkeypatch: pyt
     assert not (system / "var/lib/mangrove").exists()
 
 
+@pytest.mark.parametrize("role", ["root", "cluster", "node"])
+def test_a_folder_of_somebody_else_is_not_removed(system: Path, role: str) -> None:
+    photo = system / "srv/photos/cat.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.touch()
+
+    code, said = mangrove(role, "uninstall", "--into", str(system), "--data-dir", "/srv", "--yes")
+    assert (code, said[-1].partition(" is no data folder")[0]) == (4, f"Error: {system}/srv")
+    assert photo.exists()
+
+
+def test_data_of_another_installation_is_not_removed(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mangrove.cli.service._closed_to", lambda path: None)  # this Python may be in root's home
+    there = ("--into", str(system))
+    assert mangrove("root", "install", *there, "--data-dir", "/srv/my root")[0] == 0
+
+    code, said = mangrove("root", "uninstall", *there, "--yes")
+    assert code == 4
+    assert "keeps its data elsewhere" in said[-1]
+    assert (system / "etc/systemd/system/mangrove-root.service").exists(), "nothing is done by half"
+    assert mangrove("root", "uninstall", *there, "--data-dir", "/srv/my root", "--yes")[0] == 0
+    assert not (system / "srv/my root").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -101,7 +101,7 @@ def create_app(
         *usage.routes(store, clock, catalog, history or History(store, clock)),
         *join_tokens.routes(store, clock, live),
         *children.routes(store, live, on_revoked),
-        *logs.routes(store, catalog, live, places, clock),
+        *logs.routes(store, catalog, live, users, places, clock),
         *events.routes(store, clock, users, places),
     ]
     routes += browse.routes(lambda: routes)

@@ -105,6 +105,11 @@ class Users:
         in_root = organization.name == ROOT_ORGANIZATION
         return Caller(user.id, user.name, organization.id, roles, in_root, user.generation)
 
+    def is_as_it_was(self, caller: Caller) -> bool:
+        """Whether that account is what it was when its request came: what lasts longer asks again and again."""
+        now = self.caller(caller.id, caller.name, caller.organization)
+        return now is not None and (now.roles, now.generation) == (caller.roles, caller.generation)
+
 
 def known_roles(sent: Sequence[str], field: str) -> tuple[str, ...]:
     """Those roles, each once, in the order of `ROLES`. Raises InvalidInput, naming the place in `field`."""

@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from mangrove.base.errors import Conflict, Unavailable
-from mangrove.model.documents import CHILDREN, PLACEMENTS, Child, Past, Placement
+from mangrove.model.documents import CHILDREN, PLACEMENTS, USERS, Child, Past, Placement
 from mangrove.model.phases import Phase
+from mangrove.store.interface import Delete, StoreUnavailable
 from root_orchestrator.api.fleet import Apology
+from root_orchestrator.auth.users import Caller, Users
 from tests.root_api import CLUSTER, FakeFleet, RootApi
 
 
@@ -126,6 +128,32 @@ def test_only_who_may_see_it_may_read_it(world: World) -> None:
     assert world.get(user="bob").status_code == 404
     assert world.root.request("GET", f"/api/v1/instances/{world.instance}/logs").status_code == 401
     assert world.fleet.asked == []
+
+
+def test_who_is_gone_reads_no_further(world: World) -> None:
+    world.root.add_user("ann", "Organization_Admin")
+    pieces = iter((b"one\n", b"two\n"))
+
+    def next_one(timeout: float) -> bytes | None:
+        piece = next(pieces, None)
+        if piece == b"one\n":
+            user = world.root.store.query(USERS, "name", "ann")[0]
+            world.root.store.apply([Delete(USERS, user.id)])
+        return piece
+
+    source = Prepared()
+    source.next = next_one  # type: ignore[method-assign]  # somebody removes her while she reads
+    world.fleet.gives = source
+    said = world.get("?follow=true", user="ann").text
+    assert said == world.fleet.apology("your account was changed; sign in again").decode().join(("one\n", ""))
+
+
+def test_logs_go_on_while_the_store_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(users: Users, caller: Caller) -> bool:
+        raise StoreUnavailable("the store is away")
+
+    monkeypatch.setattr(Users, "is_as_it_was", unavailable)
+    assert world.get().text == "one\ntwo\n"
 
 
 def test_what_runs_nowhere(world: World) -> None:

@@ -90,8 +90,8 @@ class Following:
 
     def next(self, timeout: float) -> bytes | None:
         """See Source."""
-        if self._clock.now() >= self._end or not self._may_go_on():
-            return None
+        if self._clock.now() >= self._end or not self._users.is_as_it_was(self._asker):
+            return None  # who loses a role reads no further
         if not self._store.wait(self._seen, timeout):
             return b""
         time.sleep(max(0.0, self._looked + _PAUSE - time.monotonic()))
@@ -111,12 +111,6 @@ class Following:
 
     def close(self) -> None:
         """See Source."""
-
-    def _may_go_on(self) -> bool:
-        """Whether the account is as it was: who loses a role reads no further."""
-        asker = self._asker
-        now = self._users.caller(asker.id, asker.name, asker.organization)
-        return now is not None and (now.roles, now.generation) == (asker.roles, asker.generation)
 
 
 def _candidates(store: Store, asker: Caller, query: EventQuery) -> Iterator[tuple[str, Event | None]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,12 +17,13 @@ from mangrove.model.documents import CHILDREN, OBSERVED, PLACEMENTS, Child, Obse
 from mangrove.model.validation import shown
 from mangrove.roles.routes import Route
 from mangrove.roles.streams import Source, Streams
-from mangrove.store.interface import Store
+from mangrove.store.interface import Store, StoreUnavailable
 from root_orchestrator.api.catalog import Catalog, as_struct
-from root_orchestrator.api.fleet import Fleet
+from root_orchestrator.api.fleet import Apology, Fleet
 from root_orchestrator.api.v1.instances import find_instance
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import READ_APPLICATIONS
+from root_orchestrator.auth.users import Users
 
 _JSON_LINES, _TEXT = "application/x-ndjson", "text/plain"
 
@@ -55,7 +58,7 @@ class LogQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attempt: str = ""
 
 
-def routes(store: Store, catalog: Catalog, fleet: Fleet, streams: Streams, clock: Clock) -> list[Route]:
+def routes(store: Store, catalog: Catalog, fleet: Fleet, users: Users, streams: Streams, clock: Clock) -> list[Route]:
     """The one route."""
 
     def logs(instance: str, query: LogQuery) -> Response:
@@ -69,12 +72,13 @@ def routes(store: Store, catalog: Catalog, fleet: Fleet, streams: Streams, clock
             line = LogLine(clock.wall(), "mangrove", text, "")
             return msgspec.json.encode(line) + b"\n" if as_json else text.encode() + b"\n"
 
-        def open_source() -> Source:
-            return fleet.stream(cluster, "logs", params, apologise)
+        asker = caller()
 
-        return streams.answer(
-            caller().id, open_source, _JSON_LINES if as_json else _TEXT, beat=b"\n" if as_json else b""
-        )
+        def open_source() -> Source:
+            stream = fleet.stream(cluster, "logs", params, apologise)
+            return _WhileAllowed(stream, lambda: users.is_as_it_was(asker), apologise)
+
+        return streams.answer(asker.id, open_source, _JSON_LINES if as_json else _TEXT, beat=b"\n" if as_json else b"")
 
     return [
         Route(
@@ -87,6 +91,30 @@ def routes(store: Store, catalog: Catalog, fleet: Fleet, streams: Streams, clock
             media={_TEXT: str, _JSON_LINES: LogLine},
         )
     ]
+
+
+class _WhileAllowed:
+    """A `Source` for as long as its reader's account is as it was: following may go on for weeks."""
+
+    def __init__(self, source: Source, is_allowed: Callable[[], bool], apologise: Apology) -> None:
+        self._source = source
+        self._is_allowed = is_allowed
+        self._apologise = apologise
+        self._over = False
+
+    def next(self, timeout: float) -> bytes | None:
+        """See Source."""
+        if self._over:
+            return None
+        with suppress(StoreUnavailable):  # nor can anybody be shut out meanwhile, and logs may tell what is wrong
+            self._over = not self._is_allowed()
+        if self._over:
+            return self._apologise("your account was changed; sign in again")
+        return self._source.next(timeout)
+
+    def close(self) -> None:
+        """See Source."""
+        self._source.close()
 
 
 def _place(store: Store, catalog: Catalog, instance: str, attempt: str) -> tuple[str, str]:

@@ -4,8 +4,9 @@ Pure, and without a memory of its own: all of it follows from the slots, their p
 parent that starts anew in the middle of a rollout goes on where it was, and whoever reads the store sees the same.
 
 A slot names the newest specification; what it *stands on* is that of its attempt. What did not run takes the newest at
-once. What ran takes it when all that stands on the newest already has held for a while, hence one at a time. While one
-of those fails, the others stay with what they have, also when they must be moved.
+once, and before what runs: it may be what an earlier rollout had just taken down. What ran takes it when all that
+stands on the newest already has held for a while, hence one at a time. While one of those fails, the others stay with
+what they have, also when they must be moved.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Standing(Enum):
 class Rollout:
     """How far it is.
 
-    updated: slots that took up the newest specification, of `total` wanted ones. reason: why it is stopped. going,
-    stuck: whether one of them is. next_look: wall-clock seconds at which one of them has held long enough, or None.
+    updated: slots that took up the newest specification, of `total` wanted ones. reason: why it is stopped. going:
+    whether one of them is, or will be at once since it does not run. stuck: whether one of them is. next_look:
+    wall-clock seconds at which one of them has held long enough, or None.
     """
 
     updated: int
@@ -101,7 +103,7 @@ def rollout(members: Iterable[Member], now: float) -> Rollout:
     """How far the rollout of a service is, given all its slots."""
     total = old = renewing = 0
     stuck, kept, looks = [], [], []
-    going = False
+    going = down = False
     for member in members:
         where = standing(member, now)
         if member.slot.desired == "run":
@@ -109,6 +111,7 @@ def rollout(members: Iterable[Member], now: float) -> Rollout:
         renewing += where not in (Standing.OUT, Standing.OLD) and member.placement.renewing
         if where is Standing.OLD:
             old += 1
+            down = down or (member.placement.current is not None and _ails(member))
             if member.placement.reason:
                 kept.append((member.slot.number, member.placement.reason))
         elif where is Standing.STUCK:
@@ -125,7 +128,7 @@ def rollout(members: Iterable[Member], now: float) -> Rollout:
         total=total,
         state="done" if not under_way else "stopped" if reasons else "rolling",
         reason="instance {}: {}".format(*min(reasons)) if under_way and reasons else "",
-        going=going,
+        going=going or down,
         stuck=bool(stuck),
         next_look=min(looks, default=None) if old else None,
     )

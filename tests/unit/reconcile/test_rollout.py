@@ -158,10 +158,25 @@ def test_the_last_one_must_run_too() -> None:
 
 def test_a_newer_one_yet_replaces_what_failed_at_once_and_the_rest_one_by_one() -> None:
     failing = member(0, "v2", Phase.BACKING_OFF, wants="v3", renewing=True)
-    assert now(failing, member(1, "v1", wants="v3")) == ["v3", "v3"]
+    assert now(failing, member(1, "v1", wants="v3")) == ["v3", "v1"]
     mended = member(0, "v3", Phase.STARTING, wants="v3", renewing=True)
     assert now(mended, member(1, "v1", wants="v3")) == ["v3", "v1"]
     assert told(failing, member(1, "v1", wants="v3")) == ("rolling", 0, 2)
+
+
+@pytest.mark.parametrize("phase", [None, Phase.ASSIGNED, Phase.STARTING, Phase.BACKING_OFF, Phase.FAILED])
+def test_one_that_is_down_takes_a_newer_one_yet_before_any_that_runs(phase: Phase | None) -> None:
+    """Whatever their order, and whether an earlier rollout took it down or it fell by itself."""
+    runs, down = member(0, "v1", wants="v3"), member(1, "v2", phase, wants="v3", renewing=True)
+    assert now(runs, down) == ["v1", "v3"]
+    assert now(runs, member(1, "v1", phase, wants="v3")) == ["v1", "v3"]
+
+
+def test_one_that_is_down_and_cannot_take_a_newer_one_stops_the_rest_and_says_so() -> None:
+    away = member(1, "v2", Phase.STARTING, wants="v3", renewing=True, silent=True, reason="needs 64 GiB")
+    state = rollout([member(0, "v1", wants="v3"), away], NOW)
+    assert (state.state, state.reason) == ("stopped", "instance 1: needs 64 GiB")
+    assert now(member(0, "v1", wants="v3"), away) == ["v1", "v3"]
 
 
 def test_going_back_needs_nobody_who_runs() -> None:

@@ -101,6 +101,18 @@ def test_instances_are_replaced_one_after_another(house: Rolling) -> None:
     ]
 
 
+def test_a_newer_one_yet_begins_with_what_the_last_one_took_down(house: Rolling) -> None:
+    house.change(BROKEN, range(1, 2))
+    house.run(HOLD + 1.0)
+    assert house.running() == [WEB.digest] * 2
+    house.change(NEWER)
+    house.run(1.0)
+    assert sorted(house.running()) == sorted([WEB.digest, NEWER.digest, WEB.digest])
+    house.run(3 * HOLD)
+    assert house.running() == [NEWER.digest] * 3
+    assert max(house.down) == 1
+
+
 def test_it_stands_still_at_the_first_that_fails_until_another_one(house: Rolling) -> None:
     house.change(BROKEN)
     house.run(120.0)

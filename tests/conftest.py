@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import tempfile
 import uuid
@@ -27,6 +28,12 @@ _ENGINES = {"docker_host", "podman_host", "container_host"}
 #: Ports below those that Linux gives to outgoing connections (from 32768), which could take one meanwhile.
 FIRST_PORT = 20_000
 PORTS_PER_WORKER = 1_500
+
+
+def pytest_configure() -> None:
+    """What tests start is interrupted by them, also where a shell ran the tests in the background, deaf to SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

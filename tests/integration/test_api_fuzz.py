@@ -23,7 +23,9 @@ from schemathesis.core.result import Ok
 from mangrove.model.documents import IDENTITIES, Identity
 from mangrove.roles.routes import OPEN, Route, routes_of
 from mangrove.store.memory import MemoryStore
+from mangrove.store.mongo import MongoStore
 from mangrove.store.sqlite import SqliteStore
+from tests.mongo_server import database
 from tests.root_api import CLUSTER, NODE, Answer, RootApi
 
 SOAK = os.environ.get("MANGROVE_SOAK") == "1"
@@ -86,10 +88,11 @@ class Target:
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Target]]:
-    """One on each kind of store."""
+    """One on each kind of store, MongoDB the last."""
     with ExitStack() as ending:
         sqlite = ending.enter_context(closing(SqliteStore(tmp_path_factory.mktemp("fuzz") / "root.db")))
-        yield [Target(RootApi(store)) for store in (MemoryStore(), sqlite)]
+        mongo = ending.enter_context(closing(MongoStore(ending.enter_context(database()))))
+        yield [Target(RootApi(store)) for store in (MemoryStore(), sqlite, mongo)]
 
 
 ROUTES = {route.name.replace("<", "{").replace(">", "}"): route for route in routes_of(RootApi().app)}
@@ -110,6 +113,8 @@ def bounded(schema: Any) -> Any:
 
 
 DESCRIPTION = schemathesis.openapi.from_dict(bounded(RootApi().request("GET", "/docs/openapi.json").json))
+#: Headers that are described; the generator makes up others too, as the one of the token, which `ask` has right.
+NAMED = {"Idempotency-Key", "Last-Event-ID"}
 OPERATIONS = {each.ok().label: each.ok() for each in DESCRIPTION.get_all_operations() if isinstance(each, Ok)}
 
 
@@ -119,6 +124,8 @@ def test_what_the_description_allows_and_what_it_does_not(
     targets: list[Target], name: str, mode: GenerationMode
 ) -> None:
     route, operation = ROUTES[name], OPERATIONS[name]
+    if mode is GenerationMode.NEGATIVE and not SOAK:
+        targets = targets[:-1]  # most of it never comes to a store, and MongoDB is slow
     known = [target.known() for target in targets]
 
     @settings(
@@ -130,7 +137,8 @@ def test_what_the_description_allows_and_what_it_does_not(
     )
     @given(operation.as_strategy(generation_mode=mode))
     def ask(case: Case[Any]) -> None:
-        more: dict[str, Any] = {"query_string": dict(case.query or {})}
+        headers = {name: value for name, value in (case.headers or {}).items() if name in NAMED}
+        more: dict[str, Any] = {"query_string": dict(case.query or {}), "headers": headers}
         if not isinstance(case.body, NotSet):
             more["data"] = (
                 case.body if isinstance(case.body, bytes) else json.dumps(case.body).encode("utf-8", "surrogatepass")
@@ -212,8 +220,9 @@ def test_odd_questions_are_refused(targets: list[Target], name: str) -> None:
 def test_other_types_than_json_are_refused(targets: list[Target], kind: str) -> None:
     bomb = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(b"b%d: &b%d [*a,*a,*a,*a]\n" % (n, n) for n in range(20))
     for target in targets:
+        known = target.known()
         for name, route in ROUTES.items():
             if route.body is not None:
-                path = OPERATIONS[name].path.format(**target.known())
+                path = OPERATIONS[name].path.format(**known)
                 answer = target.ask(route, path, data=bomb, content_type=kind)
                 assert answer.status_code in (415, 429), (name, answer.status_code)

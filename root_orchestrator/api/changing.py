@@ -12,7 +12,7 @@ import msgspec
 
 from mangrove.base.errors import Conflict
 from mangrove.base.log import request_id
-from mangrove.model.documents import SERVICES, SLOTS, SPECIFICATIONS, Slot
+from mangrove.model.documents import APPLICATIONS, SERVICES, SLOTS, SPECIFICATIONS, Slot
 from mangrove.model.phases import Phase
 from mangrove.model.specification import Specification
 from mangrove.store.interface import ABSENT, Operation, Put, Store
@@ -57,7 +57,8 @@ class Changing(Writer):
 
     def _change(self, caller: Caller, id: str, declared: DeclaredService) -> int:
         found = self._catalog.service(caller, id)
-        application = self._catalog.application(caller, found.value.application).value
+        parent = self._catalog.application(caller, found.value.application)
+        application = parent.value
         for other in self._catalog.services_of(application.id):
             if other.value.id != id and (other.value.name, other.value.namespace) == (
                 declared.name,
@@ -76,9 +77,14 @@ class Changing(Writer):
             specification=newer.digest,
             declared=declared.declared,
         )
+        operations: list[Operation] = []
+        if (changed.name, changed.namespace) != (found.value.name, found.value.namespace):
+            # The application is put back as it is: so two requests at once cannot both take the same name.
+            operations.append(Put(APPLICATIONS, application.id, msgspec.to_builtins(application), parent.revision))
         slots = self._outdated(self._catalog.wanted_slots([id])[id], newer)
         self._store.apply(
             [
+                *operations,
                 # Named by its content, so putting one that is there already changes nothing.
                 Put(SPECIFICATIONS, newer.digest, msgspec.to_builtins(newer)),
                 Put(SERVICES, id, msgspec.to_builtins(changed), found.revision),

@@ -26,7 +26,9 @@ def install_cors(app: Flask, origins: Collection[str]) -> None:
         response.headers["Access-Control-Allow-Origin"] = origin
         if request.method == "OPTIONS":
             response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE"
-            response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Idempotency-Key"
+            response.headers["Access-Control-Allow-Headers"] = (
+                "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-ID"
+            )
             response.headers["Access-Control-Max-Age"] = _MAX_AGE
         return response
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +13,8 @@ from mangrove.base.ids import new_id
 from mangrove.model.documents import PLACEMENTS, SERVICES, Given, Past, Placement
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
+from mangrove.store.interface import Operation
+from mangrove.store.memory import MemoryStore
 from tests.root_api import CLUSTER, RootApi, microservice, sla
 
 
@@ -131,6 +134,27 @@ def test_a_name_that_is_taken_is_refused(root: RootApi) -> None:
     answer = put(root, one, sla("demo", microservice("two")))
     assert answer.status_code == 409
     assert "another service" in answer.json["message"]
+
+
+def test_two_services_that_take_one_name_at_once_do_not_both_get_it() -> None:
+    class Beaten(MemoryStore):
+        """Another copy of the API gives the name just before this one writes it."""
+
+        armed = False
+
+        def apply(self, operations: Sequence[Operation], **more: Any) -> int:
+            if self.armed:
+                self.armed = False
+                assert put(other, second, sla("demo", microservice("same"))).status_code == 200
+            return super().apply(operations, **more)
+
+    store = Beaten()
+    root, other = RootApi(store), RootApi(store)
+    first, second = root.create("demo", microservice("one"), microservice("two"))["microservices"]
+    other.as_user()
+    store.armed = True
+    assert put(root, first, sla("demo", microservice("same"))).status_code == 409
+    assert sorted(each["microservice_name"] for each in root.get("/api/services")) == ["one", "same"]
 
 
 def test_others_may_not_change_it(root: RootApi, service: str) -> None:

@@ -84,11 +84,7 @@ def install(
         systemd=wish.machine.systemd(),
     )
     data = wish.machine.path(data_dir)
-    before = [_joining(data, cluster, token, name)]
-    if user and not unit.state_directory:  # else systemd gives the folder to the user at each start
-        service.check_is_ours(data)
-        before.append(Step(f"give {data} to {user}", lambda: wish.machine.run("chown", "-R", user, str(data))))
-    service.finish_install(wish, unit, before, start=not no_start)
+    service.finish_install(wish, unit, [_joining(data, cluster, token, name)], start=not no_start)
 
 
 @click.command()

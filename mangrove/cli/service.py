@@ -87,6 +87,11 @@ class Machine:
         table = self.path("/etc/passwd")
         return table.exists() and any(line.startswith(f"{name}:") for line in table.read_text().splitlines())
 
+    def account(self, name: str) -> str:
+        """`uid:gid` of a user that there is; another system's users have no names here."""
+        lines = self.path("/etc/passwd").read_text().splitlines()
+        return ":".join(next(line for line in lines if line.startswith(f"{name}:")).split(":")[2:4])
+
     def prefix(self) -> tuple[str, ...]:
         """The option of useradd and userdel for another system's files."""
         return () if self.root == Path("/") else ("--prefix", str(self.root))
@@ -128,8 +133,10 @@ def install_steps(machine: Machine, unit: Unit, before: Sequence[Step], *, start
         lambda: machine.run("useradd", *machine.prefix(), *_account(unit)),
         lambda: machine.has_user(unit.user),
     )
-    steps = [user] if unit.user else []
-    steps += [*before, Step(f"write {path}", write, lambda: was == text)]
+    steps = [*([user] if unit.user else []), *before]
+    if unit.user and not unit.state_directory:  # else systemd gives the folder to the user at each start
+        steps.append(_giving(machine, machine.path(unit.data), unit.user))
+    steps += [Step(f"write {path}", write, lambda: was == text)]
     if machine.running:
         steps.append(
             Step("let systemd read its units", lambda: machine.systemctl("daemon-reload"), lambda: was == text)
@@ -151,6 +158,16 @@ def install_steps(machine: Machine, unit: Unit, before: Sequence[Step], *, start
             )
         )
     return steps
+
+
+def _giving(machine: Machine, data: Path, user: str) -> Step:
+    check_is_ours(data)
+
+    def give() -> None:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        machine.run("chown", "-R", machine.account(user), str(data))
+
+    return Step(f"give {data} to {user}", give)
 
 
 def uninstall_steps(machine: Machine, role: str, before: Sequence[Step], data: Path | None, user: str) -> list[Step]:

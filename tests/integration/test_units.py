@@ -125,11 +125,16 @@ def test_a_folder_of_somebody_else_is_not_removed(system: Path, role: str) -> No
     assert photo.exists()
 
 
-def test_data_of_another_installation_is_not_removed(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_kept_elsewhere_is_the_services_and_is_not_forgotten(
+    system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mangrove.cli.service._closed_to", lambda path: None)  # this Python may be in root's home
     there = ("--into", str(system))
     assert mangrove("root", "install", *there, "--data-dir", "/srv/my root")[0] == 0
 
+    own = next(line for line in (system / "etc/passwd").read_text().splitlines() if line.startswith("mangrove-root:"))
+    password = system / "srv/my root/admin.password"
+    assert password.stat().st_uid == int(own.split(":")[2]), "the service could not read it"
     code, said = mangrove("root", "uninstall", *there, "--yes")
     assert code == 4
     assert "keeps its data elsewhere" in said[-1]

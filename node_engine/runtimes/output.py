@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mangrove.base.files import write_atomically
+from node_engine.runtimes.interface import RuntimeFault
 from node_engine.runtimes.printed import LONGEST, Line, Reading, Wish, cut, gap
 
 #: Bytes of output that are kept at least; at twice that, what is older is given back. 10 MiB is the common size of a
@@ -54,7 +55,8 @@ def look(output: Path, wall: float, limit: int = ROTATE_AT) -> None:
 
 
 def read(output: Path, wish: Wish, reading: Reading) -> Iterator[Sequence[Line]]:
-    """The lines that are wished for, in batches. Raises OSError, FileNotFoundError when nothing was ever printed."""
+    """The lines that are wished for, in batches. Raises OSError, FileNotFoundError when nothing was ever printed,
+    RuntimeFault for a position that is none."""
     while wish.follow and not output.exists() and not reading.over():  # it has not been started yet
         if not reading.wait(_LOOK):
             return
@@ -77,6 +79,8 @@ class _Reader:
         size, floor = os.fstat(file).st_size, _floor(file)
         at = floor
         if wish.position:
+            if not wish.position.isdecimal():
+                raise RuntimeFault(f"since: {wish.position[:40]!r} is no position in the output of a process")
             wanted = int(wish.position)
             at = wanted if wanted <= size else floor
             self._missing = None if wanted > size else 0

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_engine.runtimes import output
+from node_engine.runtimes.interface import RuntimeFault
 from node_engine.runtimes.output import look, read
 from node_engine.runtimes.printed import LONGEST, Line, Reading, Wish
 
@@ -211,3 +212,11 @@ def test_a_line_that_is_too_long_is_cut_and_says_so(log: Path) -> None:
     first, second, third = texts(log)
     assert first == "a" * LONGEST + f" … {1_000_000 - LONGEST:,} more bytes of this line are left out"
     assert (second, third) == ("short", "b" * LONGEST)
+
+
+@pytest.mark.parametrize("position", ["77.2", "-1", "x"])
+def test_a_position_of_another_runtime_is_refused(tmp_path: Path, position: str) -> None:
+    file = tmp_path / "output"
+    file.write_bytes(b"one\n")
+    with pytest.raises(RuntimeFault, match="no position in the output of a process"):
+        list(read(file, Wish(position=position), Reading()))

@@ -16,6 +16,9 @@ GROUP = "mangrove.commands"
 #: Commands that are extras of the package too.
 EXTRAS = ("root", "cluster", "node")
 
+#: Modules that come with the extra `cli`, which a device that only joins and runs does without.
+OF_CLI = ("rich", "yaml")
+
 #: The section of what is not in the table.
 OTHERS = "More"
 

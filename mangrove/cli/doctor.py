@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import click
 
 from mangrove.base.errors import MangroveError
 from mangrove.cli import checks
 from mangrove.cli.checks import Finding
-from mangrove.cli.failures import Code
+from mangrove.cli.failures import Code, printable
 from mangrove.cli.options import RootOptions, root_options
 from mangrove.cli.output import Format, output_option, print_json, print_table
 
@@ -49,6 +51,11 @@ def _of_root(root: RootOptions) -> list[Finding]:
 
 
 def _print(found: list[Finding]) -> None:
+    if find_spec("rich") is None:  # a device has no need of tables, but of a doctor
+        for each in found:
+            said = (each.check, each.state, each.found, each.advice)
+            click.echo(printable(": ".join(filter(None, said))))
+        return
     from mangrove.cli.tables import plain, table
 
     shown = table("", "check", "state", "found", "what to do")

@@ -9,7 +9,7 @@ import click
 
 from mangrove import __version__
 from mangrove.base.errors import MangroveError
-from mangrove.cli.catalog import COMMANDS, EXTRAS, GROUP, OTHERS
+from mangrove.cli.catalog import COMMANDS, EXTRAS, GROUP, OF_CLI, OTHERS
 from mangrove.cli.failures import Code, Failure, failure_of, fault
 
 if TYPE_CHECKING:
@@ -108,8 +108,9 @@ def _broken(name: str, problem: str) -> click.Command:
 
 def _problem(command: str, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        extra = command if command in EXTRAS else "all"
-        return f"{command} needs {error.name}, which is not installed: pip install 'mangrove[{extra}]'"
+        missing = error.name.partition(".")[0]
+        extra = "cli" if missing in OF_CLI else command if command in EXTRAS else "all"
+        return f"{command} needs {missing}, which is not installed: pip install 'mangrove[{extra}]'"
     return f"{command} cannot be loaded ({type(error).__name__}: {error}): install Mangrove anew"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, requires
@@ -72,7 +73,7 @@ def test_a_forbidden_import_breaks_its_contract(empty_house: Path, contract: str
 
 
 #: What a device must do without: distributions, as pip knows them.
-NOT_ON_A_DEVICE = {"apscheduler", "cryptography", "flask", "numpy", "pyjwt", "pymongo", "waitress"}
+NOT_ON_A_DEVICE = {"apscheduler", "cryptography", "flask", "numpy", "pyjwt", "pymongo", "pyyaml", "rich", "waitress"}
 
 
 def brought_by(distribution: str, extras: frozenset[str]) -> set[str]:
@@ -107,7 +108,7 @@ def test_a_device_installs_only_what_it_needs(extras: str) -> None:
 
 
 def test_the_check_of_what_a_device_installs_sees_what_a_root_installs() -> None:
-    assert brought_by("mangrove", frozenset({"root"})) >= {"flask", "werkzeug", "pymongo", "apscheduler"}
+    assert brought_by("mangrove", frozenset({"root"})) >= {"flask", "werkzeug", "pymongo", "apscheduler", "rich"}
 
 
 def modules_loaded_by(statement: str) -> set[str]:
@@ -138,6 +139,34 @@ def test_the_daemon_loads_only_what_it_needs() -> None:
     loaded = modules_loaded_by(f"import {', '.join(daemon_modules())}")
     assert "node_engine" in loaded
     assert not loaded & NOT_IN_A_DAEMON
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("node status --data-dir none", 1, "no engine has run with none"),
+        ("node join 127.0.0.1:1 --token x --data-dir none", 1, "nothing listens on http://127.0.0.1:1"),
+        ("node run --help", 0, "--data-dir"),
+        ("node install --help", 0, "Let systemd run the node engine here"),
+        ("doctor --offline", None, "disk: "),
+        ("top", 1, "top needs rich, which is not installed: pip install 'mangrove[cli]'"),
+    ],
+)
+def test_a_device_joins_runs_and_is_looked_after_without_tables(
+    tmp_path: Path, command: str, code: int | None, said: str
+) -> None:
+    without = "import sys; sys.modules.update(rich=None, yaml=None); from mangrove.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", without, *command.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert code in (None, done.returncode), done.stderr
+    assert said in done.stdout + done.stderr
 
 
 def test_the_docker_sdk_is_loaded_only_where_docker_is_used() -> None:

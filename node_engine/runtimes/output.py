@@ -25,6 +25,9 @@ from node_engine.runtimes.printed import LONGEST, Line, Reading, Wish, cut, gap
 #: Bytes of output that are kept at least; at twice that, what is older is given back. 10 MiB is the common size of a
 #: log file (logrotate's and Docker's examples); two of them a hundred times are 2 GiB, which a device can bear.
 ROTATE_AT = 10 * 1024 * 1024
+#: Bytes from the end beyond which nothing is looked for, though it may not be given back yet: the file is the
+#: instance's own, which can make it as long as it likes by a hole that takes no room.
+_MOST_READ = 4 * ROTATE_AT
 #: Bytes read at a time: some hundred lines, a few messages of the link.
 _BLOCK = 64 * 1024
 #: Seconds between two looks for more while somebody follows: below what a person notices, and 5 looks cost 50 µs.
@@ -187,12 +190,13 @@ class _Reader:
 
 
 def _floor(file: int) -> int:
-    """The offset of the oldest byte that is there."""
+    """The offset of the oldest byte that counts as there."""
+    size = os.fstat(file).st_size
     try:
-        return os.lseek(file, 0, os.SEEK_DATA)
+        return max(os.lseek(file, 0, os.SEEK_DATA), size - _MOST_READ)
     except OSError as error:
         if error.errno == errno.ENXIO:  # there is none
-            return os.fstat(file).st_size
+            return size
         raise
 
 

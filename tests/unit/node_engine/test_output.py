@@ -220,3 +220,11 @@ def test_a_position_of_another_runtime_is_refused(tmp_path: Path, position: str)
     file.write_bytes(b"one\n")
     with pytest.raises(RuntimeFault, match="no position in the output of a process"):
         list(read(file, Wish(position=position), Reading()))
+
+
+def test_an_instance_that_makes_its_output_endless_holds_up_nobody(log: Path) -> None:
+    append(log, b"begin\n")
+    os.truncate(log, 2**40)
+    append(log, b"\nend\n")
+    for wish in (Wish(), Wish(tail=5), Wish(since=0.5), Wish(position="6")):
+        assert texts(log, wish)[-1] == "end"

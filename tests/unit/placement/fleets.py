@@ -35,6 +35,7 @@ capacities = st.builds(
     Capacity,
     allocatable=amounts,
     largest=st.lists(amounts, max_size=3).map(tuple),
+    nodes=st.sampled_from([1, 1, 2, 3]),
     architectures=some("amd64", "arm64"),
     operating_systems=some("linux"),
     runtimes=some("docker", "process"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 from unittest.mock import patch
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,7 @@ from mangrove.placement import engine
 from mangrove.placement.engine import fits_instead, judge, place, place_many
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
+from mangrove.placement.scorers import preferences_in
 from tests.unit.placement.fleets import (
     Children,
     clusters,
@@ -133,22 +136,50 @@ def test_many_in_one_pass_go_where_one_by_one_would(
     assert together == alone
 
 
-#: Children that all can take something, of few sizes, so that ties and lanes of different lengths are frequent.
+#: Children that all can take something, of few sizes, so that ties and lanes of different lengths are frequent: CPU,
+#: memory, zone, nodes, and what is on them already.
 alike = st.lists(
-    st.tuples(st.integers(2, 9), st.integers(2, 9), st.sampled_from("ab"), st.integers(0, 2)), min_size=2, max_size=6
+    st.tuples(
+        st.integers(2, 9), st.integers(2, 9), st.sampled_from("ab"), st.sampled_from([1, 1, 2, 3]), st.integers(0, 2)
+    ),
+    min_size=2,
+    max_size=6,
+)
+#: What each further instance makes harder, apart from amounts.
+limits = st.sampled_from(
+    [
+        {},
+        {},
+        {"ports": (Port(80, 80),)},
+        {"constraints": (Constraint("per_node", threshold=2.0),)},
+        {"ports": (Port(80, 80), Port(81, 81)), "constraints": (Constraint("per_node", threshold=1.0),)},
+    ]
 )
 
 
-@settings(deadline=None, max_examples=150)
-@given(alike, st.integers(0, 2), preferences, st.integers(1, 30), st.sampled_from([1, 2, 3, 5, 8, 13, 1 << 17]))
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from(["node", "cluster"]),
+    alike,
+    st.integers(0, 2),
+    limits,
+    preferences,
+    st.integers(1, 30),
+    st.sampled_from([1, 2, 3, 5, 8, 13, 1 << 17]),
+)
 def test_many_among_children_that_all_can_take_some(
-    sizes: list[tuple[int, int, str, int]], memory: int, wanted: tuple[Preference, ...], count: int, block: int
+    noun: str,
+    sizes: list[tuple[int, int, str, int, int]],
+    memory: int,
+    limited: dict[str, Any],
+    wanted: tuple[Preference, ...],
+    count: int,
+    block: int,
 ) -> None:
-    fleet = nodes(*[machine(cpu=cpu, memory=ram, labels={"zone": zone}) for cpu, ram, zone, _ in sizes])
-    for number, (*_, there) in enumerate(sizes):
-        for more in range(there):
-            fleet.reserve(f"{number}-{more}", f"id-{number}", Resources(cpu=1), kinds_of(Specification("other")))
-    specification = Specification("web", resources=Resources(cpu=1, memory=memory), preferences=wanted)
+    there = [[Specification("other", resources=Resources(cpu=1), ports=(Port(81, 81),))] * held for *_, held in sizes]
+    machines = [machine(cpu=cpu, memory=ram, labels={"zone": zone}, nodes=many) for cpu, ram, zone, many, _ in sizes]
+    fleet = fleet_of(noun, [(one, True, False, held) for one, held in zip(machines, there, strict=True)])
+    specification = Specification("web", resources=Resources(cpu=1, memory=memory), preferences=wanted, **limited)
     with patch.object(engine, "_BLOCK", block):
         together = place_many(fleet, specification, count)
     alone = list[str]()
@@ -156,6 +187,27 @@ def test_many_among_children_that_all_can_take_some(
         fleet.reserve(f"a{len(alone)}", answer.child, specification.resources, kinds_of(specification))
         alone.append(answer.child)
     assert together == alone
+
+
+@pytest.mark.parametrize("block", [1, 3, 1 << 17])
+@pytest.mark.parametrize("preference", ["best_fit", "spread", "spread:zone"])
+def test_limits_of_one_node_hold_for_each_node_of_a_cluster(preference: str, block: int) -> None:
+    wanted = preferences_in(preference)
+    fleet = clusters(machine(nodes=3, labels={"zone": "a"}), machine(labels={"zone": "b"}))
+    with patch.object(engine, "_BLOCK", block):
+        two_each = place_many(fleet, web(constraints=(Constraint("per_node", threshold=2.0),), preferences=wanted), 99)
+        one_port_each = place_many(fleet, web(ports=(Port(80, 80),), preferences=wanted), 99)
+    assert Counter(two_each) == {"id-0": 6, "id-1": 2}
+    assert Counter(one_port_each) == {"id-0": 3, "id-1": 1}
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 4, 1 << 17])
+def test_of_equal_children_the_first_is_taken_wherever_a_block_ends(block: int) -> None:
+    """A score that does not change with what a child is given: the order is by the crowd alone, then by row."""
+    fleet = nodes(*[machine(labels={"zone": "a"}) for _ in range(5)])
+    wanted = web(preferences=(Preference("labels", key="zone", names=("a",)),))
+    with patch.object(engine, "_BLOCK", block):
+        assert place_many(fleet, wanted, 12) == [f"id-{number % 5}" for number in range(12)]
 
 
 # -- the words

@@ -217,7 +217,7 @@ CLAIMS_KEPT = 86_400.0
 
 class Claim(msgspec.Struct, frozen=True):
     """That a request with an idempotency key was done. asked: hash of the request; time: wall-clock seconds; status,
-    content_type, answer: what it was answered with, the text encrypted."""
+    content_type, answer: what it was answered with, the text encrypted; empty when it was too large to be kept."""
 
     id: str
     asked: str

@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet
 from flask import Response, request
 
 from mangrove.base.clock import Clock
-from mangrove.base.errors import InvalidInput, Unavailable
+from mangrove.base.errors import Conflict, InvalidInput, Unavailable
 from mangrove.model.documents import CLAIMS, CLAIMS_KEPT, Claim
 from mangrove.model.validation import shown
 from mangrove.roles.routes import Route
@@ -38,6 +38,13 @@ REPLAYED = "Idempotency-Replayed"
 #: Characters of a key: an UUID has 36; what others use is rarely longer than twice that.
 LONGEST = 255
 
+#: Characters of a kept answer, packed and encrypted: thousands of ids, and small beside what the stores take at once
+#: (a document of MongoDB has at most 16 MiB). What is longer is not kept, for there may be thousands of answers a day.
+LARGEST = 64 * 1024
+
+#: Instead of an answer that was longer.
+_NOT_KEPT = ""
+
 
 def takes_key(route: Route) -> bool:
     """Whether the route looks at the header: those without a token have nobody to whom a key could belong."""
@@ -54,8 +61,8 @@ class Once:
     def __call__(self, route: Route, run: Callable[[], Response]) -> Response:
         """What `run` answers, or answered to the same request before.
 
-        Raises InvalidInput for a key that is none, or was used for another request; else what `run` raises, and then
-        nothing was done and the key is as new.
+        Raises InvalidInput for a key that is none, or was used for another request; Conflict when it was done before
+        and its answer was too large to be kept; else what `run` raises: then nothing was done, and the key is as new.
         """
         key = request.headers.get(HEADER)
         if key is None or not takes_key(route):
@@ -91,6 +98,8 @@ class Once:
         operations = gathered.operations
         if answer.status_code < 400:
             kept = fernet.encrypt(zlib.compress(answer.get_data())).decode()
+            if len(kept) > LARGEST:
+                kept = _NOT_KEPT
             claim = Claim(id, asked, self._clock.wall(), answer.status_code, answer.content_type or "", kept)
             revision = known.revision if known is not None else ABSENT
             operations = [*operations, Put(CLAIMS, id, msgspec.to_builtins(claim), revision)]
@@ -104,5 +113,7 @@ class Once:
 def _again(claim: Claim, asked: str, fernet: Fernet) -> Response:
     if claim.asked != asked:
         raise InvalidInput(HEADER, "was used for another request within the last day; take a new one for each request")
+    if claim.answer == _NOT_KEPT:
+        raise Conflict("this request was done before; its answer was too large to be kept: look at what is there")
     body = zlib.decompress(fernet.decrypt(claim.answer.encode()))
     return Response(body, claim.status, {REPLAYED: "true"}, content_type=claim.content_type)

@@ -14,6 +14,7 @@ from mangrove.roles.housekeeping import old_claims
 from mangrove.store.interface import Lease, Operation, Store
 from mangrove.store.memory import MemoryStore
 from mangrove.store.sqlite import SqliteStore
+from root_orchestrator.api import once
 from tests.root_api import RootApi, microservice, sla
 
 
@@ -121,6 +122,23 @@ def test_what_is_kept_of_a_request_tries_no_passwords(root: RootApi) -> None:
         post(root, "/api/v1/cluster-tokens", key, json={"uses": 1})
     first, second = (stored.document["asked"] for stored in root.store.load(CLAIMS))
     assert first != second
+
+
+def test_a_large_answer_is_not_kept_but_the_request_is_done_once(
+    root: RootApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers all applications: claims that keep them would grow with each creation."""
+    monkeypatch.setattr(once, "LARGEST", 1000)
+    bodies = {"k1": sla("small"), "k2": sla("large", *(microservice(f"s{number}") for number in range(100)))}
+    for key, body in bodies.items():
+        assert post(root, "/api/application", key, json=body).status_code == 200
+    assert all(len(stored.document["answer"]) <= 1000 for stored in root.store.load(CLAIMS))
+    revision = root.store.revision()
+    assert post(root, "/api/application", "k1", json=bodies["k1"]).status_code == 200
+    again = post(root, "/api/application", "k2", json=bodies["k2"])
+    assert (again.status_code, root.store.revision()) == (409, revision)
+    assert "done before" in again.json["message"]
+    assert post(root, "/api/application", "k2", json=bodies["k1"]).status_code == 422
 
 
 def test_many_at_once_are_one(root: RootApi, path: str) -> None:

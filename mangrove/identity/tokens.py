@@ -111,11 +111,6 @@ def revoke(store: Store, id: str) -> None:
     raise Conflict(f"join token {id} is being used very often just now: try again")
 
 
-def list_tokens(store: Store) -> list[Token]:
-    """All tokens that are kept, by id."""
-    return [token_of(stored) for stored in store.load(TOKENS)]
-
-
 def expired(tokens: Iterable[Stored], now: float) -> list[Operation]:
     """Housekeeping: the removal of what expired over a day ago. tokens: of `TOKENS`; now: wall-clock seconds."""
     return [

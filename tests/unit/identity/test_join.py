@@ -26,7 +26,7 @@ def identities(house: House) -> list[Identity]:
 
 
 def uses_left(house: House) -> int:
-    return sum(token.uses for token in tokens.list_tokens(house.store))
+    return sum(tokens.token_of(stored).uses for stored in house.store.load(TOKENS))
 
 
 def farewell(reply: JoinReply) -> LeaveRequest:

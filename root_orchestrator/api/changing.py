@@ -48,12 +48,12 @@ class Changing(Writer):
 
         What differs in names and descriptions only replaces none. Raises NotFound, Conflict when the name is taken.
         """
-        return self._retried(lambda: self._change(caller, service, declared))
+        return self._retried(lambda: self._change(caller, service, declared), about=service)
 
     def scale(self, caller: Caller, service: str, instances: int) -> Scaled:
         """Want so many instances. New ones get new numbers; those that do not run are removed first, then those with
         the highest numbers. Raises NotFound."""
-        return self._retried(lambda: self._scale(caller, service, instances))
+        return self._retried(lambda: self._scale(caller, service, instances), about=service)
 
     def _change(self, caller: Caller, id: str, declared: DeclaredService) -> int:
         found = self._catalog.service(caller, id)

@@ -10,6 +10,7 @@ from mangrove.model.child import Capacity
 from mangrove.model.documents import PLACEMENTS, Placement, Refusal
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
+from mangrove.placement.engine import Judgement
 from tests.root_api import CLUSTER, NODE, RootApi
 
 BETA = "b" * 24
@@ -73,3 +74,43 @@ def test_without_clusters_it_says_so(root: RootApi, service: str) -> None:
         root.fleet.table.remove(id)
     assert explained(root, service)["slots"][0]["text"] == "is nowhere: no cluster has joined yet"
     assert root.call("GET", f"/api/v1/services/{service}/explain", user="eve").status_code == 404
+
+
+def test_placement_is_asked_few_questions_and_each_once(
+    root: RootApi, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(20):
+        root.deploy(service)
+    for number in range(23):
+        refusal = Refusal(f"r{number}", "port 8080 is taken" if number < 15 else f"no device {number}")
+        waiting = Placement(f"{service}.{number}", reason="refused", refused={CLUSTER: refusal})
+        root.put(PLACEMENTS, waiting.slot, waiting)
+    asked: list[Any] = []
+    judge = root.fleet.judge
+
+    def counted(*given: Any) -> Judgement:
+        asked.append(given)
+        return judge(*given)
+
+    monkeypatch.setattr(root.fleet, "judge", counted)
+    slots = explained(root, service)["slots"]
+    assert len(asked) == 5
+    assert [slot["choice"] is not None for slot in slots] == [True] * 18 + [False] * 5
+    assert slots[0]["choice"] == slots[14]["choice"] != slots[15]["choice"]
+
+
+def test_one_asker_has_one_explanation_at_a_time(root: RootApi, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = root.fleet.judge
+    meanwhile: list[Any] = []
+
+    def slowly(*given: Any) -> Judgement:
+        if not meanwhile:
+            meanwhile.append(None)
+            meanwhile[0] = root.call("GET", f"/api/v1/services/{service}/explain")
+        return judge(*given)
+
+    monkeypatch.setattr(root.fleet, "judge", slowly)
+    assert explained(root, service)["slots"]
+    assert meanwhile[0].status_code == 503
+    assert "wait for its answer" in meanwhile[0].json["message"]
+    assert explained(root, service)["slots"]

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from threading import Lock
+
 import msgspec
 
+from mangrove.base.errors import Unavailable
+from mangrove.model.documents import Refusal
 from mangrove.model.phases import Phase
 from mangrove.placement.engine import Judgement
 from mangrove.roles.routes import Route
@@ -13,8 +20,9 @@ from root_orchestrator.api.views import InstanceView, Views
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import READ_APPLICATIONS
 
-#: Instances that are judged by themselves, since clusters refused them; the others share one judgement.
-_JUDGED = 20
+#: Different refusals for which placement is asked; instances with the same ones share an answer, and those beyond have
+#: that of the service. Each asks all of the fleet, in the one thread that also controls it.
+_JUDGED = 4
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -45,7 +53,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 class SlotExplained(msgspec.Struct, frozen=True):
     """Where an instance is (cluster, node: names), or why it is nowhere. choice: where clusters refused it, what
-    placement does for it; else that of the service counts."""
+    placement does for it, for the first few different refusals; else that of the service counts."""
 
     id: str
     number: int
@@ -67,18 +75,44 @@ class Explained(msgspec.Struct, frozen=True):
 def routes(catalog: Catalog, fleet: Fleet, views: Views) -> list[Route]:
     """The one route."""
 
+    asking: set[str] = set()
+    lock = Lock()
+
+    @contextmanager
+    def turn(asker: str) -> Iterator[None]:
+        with lock:
+            if asker in asking:
+                raise Unavailable("you are having something explained already; wait for its answer")
+            asking.add(asker)
+        try:
+            yield
+        finally:
+            with lock:
+                asking.remove(asker)
+
     def explain(service: str) -> Explained:
         view = views.services([catalog.service(caller(), service).value])[0]
         names = {cluster.child.id: cluster.child.name for cluster in views.clusters_alone()}
-        judged = [each for each in view.instances if not each.attempt and each.placement.refused][:_JUDGED]
-        own = {each.slot.id: _choice(fleet.judge(view.specification, each.placement.refused), names) for each in judged}
-        choice = _choice(fleet.judge(view.specification, {}), names)
+        refused = {each.slot.id: each.placement.refused for each in view.instances if not each.attempt}
+        questions = {_question(one): one for one in refused.values() if one}
+        with turn(caller().id):
+            choice = _choice(fleet.judge(view.specification, {}), names)
+            choices = {
+                question: _choice(fleet.judge(view.specification, one), names)
+                for question, one in islice(questions.items(), _JUDGED)
+            }
+        own = {slot: choices.get(_question(one)) for slot, one in refused.items()}
         return Explained(
             view.service.id, choice, [_slot(each, own.get(each.slot.id), choice) for each in view.instances]
         )
 
     path = "/api/v1/services/<service>/explain"
     return [Route("GET", path, explain, READ_APPLICATIONS, "Explain where instances are, or why nowhere")]
+
+
+def _question(refused: Mapping[str, Refusal]) -> frozenset[tuple[str, str]]:
+    """What is the same where placement says the same."""
+    return frozenset((cluster, refusal.reason) for cluster, refusal in refused.items())
 
 
 def _slot(instance: InstanceView, own: Choice | None, choice: Choice) -> SlotExplained:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import socket
 from threading import Thread
@@ -12,13 +11,10 @@ from typing import Any
 
 from flask import Flask
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
 from waitress.server import create_server
-from waitress.task import ErrorTask
 
 from mangrove.base.errors import Unavailable
-from mangrove.base.ids import new_id
-from mangrove.roles.requests import HEADER
+from mangrove.roles.http_channel import Channels
 from mangrove.roles.streams import Streams
 from mangrove.roles.web import MAX_BODY
 
@@ -34,8 +30,12 @@ _IDLE = 60
 _MAX_HEADERS = 64 * 1024
 
 #: Bytes read of a body before the connection is cut. Above MAX_BODY, so that the app refuses what is a little too large
-#: after it was read: who is cut off while sending often does not see the answer.
-_MAX_READ = 8 * MAX_BODY
+#: after it was read: who is cut off while sending often does not see the answer. Not far above, since it is read
+#: from anybody, and at all connections at once.
+_MAX_READ = MAX_BODY + 64 * 1024
+
+#: Bytes of a body that are held in memory, the rest in a temporary file: together 64 MiB at most.
+_IN_MEMORY = 128 * 1024
 
 #: Bytes of an answer in pieces that wait for a slow reader; until it has read, no further piece is asked for.
 WAITING = 1024 * 1024
@@ -61,12 +61,13 @@ class Server:
             channel_timeout=_IDLE,
             max_request_header_size=_MAX_HEADERS,
             max_request_body_size=_MAX_READ,
+            inbuf_overflow=_IN_MEMORY,
             outbuf_high_watermark=WAITING,
             channel_request_lookahead=1,  # reads on while it answers, and so sees that a reader went away
             asyncore_use_poll=True,  # select() cannot look at file descriptors above 1024
             ident=None,
         )
-        self._server.channel_class = _channel
+        self._server.channel_class = Channels()
         self._thread = Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
@@ -137,28 +138,3 @@ def _end(server: Any) -> None:
     for channel in list(server.active_channels.values()):
         channel.handle_close()  # unlike close(), this also closes its buffers
     server._map.clear()
-
-
-def _channel(*args: Any, **options: Any) -> Any:
-    """A connection whose errors, found before the app is reached, are JSON with a `message` like all others."""
-    channel = HTTPChannel(*args, **options)
-    channel.error_task_class = _error_task
-    return channel
-
-
-def _error_task(channel: Any, request: Any) -> Any:
-    request.error = _JsonError(request.error)
-    # waitress names it when the reader goes away meanwhile; of a request that could not be read it knows none.
-    request.path = getattr(request, "path", "")
-    return ErrorTask(channel, request)
-
-
-class _JsonError:
-    def __init__(self, error: Any) -> None:
-        self._error = error
-
-    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        error = self._error
-        body = json.dumps({"message": f"{error.reason}: {error.body}"}).encode()
-        headers = [("Content-Type", "application/json"), (HEADER, new_id())]
-        return f"{error.code} {error.reason}", headers, body

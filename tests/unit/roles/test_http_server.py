@@ -7,13 +7,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
-from flask import Flask, request
+from flask import Flask, Response, request
 
 from mangrove.base.errors import Unavailable
 from mangrove.client.http import HttpClient, parse_address
 from mangrove.client.wait import wait_until
+from mangrove.roles import http_channel
 from mangrove.roles.http_server import Server, serve
 from mangrove.roles.web import MAX_BODY, install_error_handlers
 
@@ -81,6 +83,7 @@ def test_it_does_not_log_that_requests_wait(server: Server, app: Flask, caplog: 
         (b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nA: ".ljust(64 * 1024, b"a"), b"431"),
         (b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", b"413"),
+        (b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (2 * MAX_BODY), b"413"),
         (b"POST /size HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: what\r\n\r\n", b"501"),
     ],
 )
@@ -102,6 +105,117 @@ def test_a_body_that_is_too_large_is_refused_after_it_was_read(server: Server) -
     chunked = b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
     answer = raw(server, request_head + b"Transfer-Encoding: chunked\r\n\r\n", chunked)
     assert answer.split()[1] == b"413"
+
+
+class Watch:
+    """Seconds as the server's connections measure them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    watch = Watch()
+    monkeypatch.setattr(http_channel, "monotonic", watch)
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("begin", "drip"),
+    [
+        (b"GET /size HTTP/1.1\r\nHost: x\r\nA: ", b"a"),
+        (b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", b"a"),
+        (b"POST /size HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+        (b"\r\n\r\n", b"\r\n\r\n"),
+    ],
+    ids=["head", "body", "chunks", "blank lines"],
+)
+def test_who_drips_a_request_is_cut_off(server: Server, watch: Watch, begin: bytes, drip: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=0.05) as connection:
+        connection.sendall(begin)
+
+        def cut_off() -> bool:
+            watch.now += 20
+            try:
+                connection.sendall(drip)
+                return connection.recv(1) == b""
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        while not cut_off():
+            assert watch.now < 100 * http_channel.RECEIVED_WITHIN
+        assert watch.now >= http_channel.RECEIVED_WITHIN
+
+
+def test_an_answer_may_last_and_so_may_a_connection(app: Flask, watch: Watch) -> None:
+    go_on = threading.Event()
+
+    @app.get("/long")
+    def long() -> Response:
+        def pieces() -> Iterator[bytes]:
+            yield b"begin"
+            go_on.wait(10)
+            yield b"end"
+
+        return Response(pieces(), headers={"Content-Length": "8"})
+
+    server = serve(app, "127.0.0.1", 0, threads=2)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        # With half of the next request, which has its time only once this one is answered.
+        connection.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\n")
+        got = connection.recv(65536)
+        for _ in range(100):
+            watch.now += 50
+            assert client(server).request("POST", "/size")["size"] == 0  # the server's thread has looked around
+        go_on.set()
+        connection.sendall(b"Host: x\r\nConnection: close\r\n\r\n")
+        got += all_of(connection)
+    server.stop()
+    assert b"beginend" in got
+    assert b"404" in got
+
+
+def test_one_address_has_only_its_share(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http_channel, "sharing", lambda address: address)
+    monkeypatch.setattr(http_channel, "OF_ONE_ADDRESS", 3)
+    there = ("127.0.0.1", server.port)
+    with ExitStack() as stack:
+        mine = [stack.enter_context(socket.create_connection(there, timeout=10)) for _ in range(3)]
+        for _ in range(5):
+            with socket.create_connection(there, timeout=10) as more:
+                assert more.recv(1) == b""
+        other = stack.enter_context(socket.create_connection(there, timeout=10, source_address=("127.0.0.2", 0)))
+        for connection in (*mine, other):
+            connection.sendall(b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert b"404" in all_of(connection)
+    wait_until(lambda: b"404" in raw(server, b"GET /a HTTP/1.0\r\n\r\n"), 10, what="a place")
+    assert [record.getMessage() for record in caplog.records] == [
+        "closing connections of 127.0.0.1: it has 3 open, which is the limit"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "shared"),
+    [
+        ("127.0.0.1", None),
+        ("::1", None),
+        ("::ffff:127.0.0.1", None),
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_who_shares_a_limit(address: str, shared: str | None) -> None:
+    assert http_channel.sharing(address) == shared
 
 
 def test_a_port_that_is_taken_is_named_and_leaves_nothing_behind(server: Server, app: Flask) -> None:

@@ -26,7 +26,8 @@ the others are Oakestra's; each is served with and without a slash at its end.
 
 Send the token of `POST /api/auth/login` as `Authorization: Bearer …`. Bodies are JSON. A failed answer has a `message`
 for people, and `field` where one field was wrong. Every POST may have an `Idempotency-Key`: sent again with the same
-key, it is done once. Every answer has an `X-Request-ID`, by which the logs of root, clusters and nodes can be searched.
+key, it is done once, and answered the same; or with 409 when the answer was too large to be kept. Every answer has an
+`X-Request-ID`, by which the logs of root, clusters and nodes can be searched.
 
 Lists under `/api/v1` come in pages: `{"items": […], "next": …}`, where `next` is what to send as `after` for the page
 behind it.

@@ -35,6 +35,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` (and its parents) if missing, readable by its owner alone; returns it."""
+    """Make `path` if missing, open to its owner alone; returns it.
+
+    A folder that is there stays as it is: who made it may have opened it to others on purpose. Missing parents are made
+    as the umask says, since others may have things beside `path`.
+    """
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path

@@ -18,8 +18,8 @@ from tests.e2e.programs import eventually, reconnecting
 from tests.e2e.tree import Tree
 from tests.mongo_server import MongoServer, database
 
-#: Seconds of lease, also of that in the store.
-LEASE = 4.0
+#: Seconds of lease, also of that in the store: more than the 5 s that a hello costs which no parent heard yet.
+LEASE = 8.0
 
 
 @pytest.fixture(scope="module")

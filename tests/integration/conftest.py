@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -18,8 +19,8 @@ from mangrove.link.transports.interface import Broker, OnEvent
 from mangrove.link.transports.mqtt import MqttChildTransport, MqttParentTransport
 from mangrove.link.transports.mqtt_connection import KEEP_ALIVE
 from mangrove.store.interface import Store
-from mangrove.store.memory import MemoryStore
 from mangrove.store.mongo import MongoStore
+from mangrove.store.sqlite import SqliteStore
 from tests.integration.links import Certificate, Relay, threads, wait_until
 from tests.mongo_server import database
 
@@ -34,21 +35,22 @@ def account() -> Account:
 
 @contextmanager
 def _store(kind: str) -> Iterator[Store]:
-    if kind == "memory":
-        yield MemoryStore()
+    if kind == "sqlite":
+        with TemporaryDirectory() as folder, closing(SqliteStore(Path(folder) / "store.db")) as store:
+            yield store
         return
-    with database() as uri, closing(MongoStore(uri)) as store:
-        yield store
+    with database() as uri, closing(MongoStore(uri)) as far:
+        yield far
 
 
-@pytest.fixture(params=["memory", "mongo"])
+@pytest.fixture(params=["sqlite", "mongo"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """An empty store for the API: the plainest one, and the one that is farthest away."""
+    """An empty store for the API, of both kinds that roots have."""
     with _store(request.param) as store:
         yield store
 
 
-@pytest.fixture(scope="module", params=["memory", "mongo"])
+@pytest.fixture(scope="module", params=["sqlite", "mongo"])
 def common_store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """The same for all tests of a module together."""
     with _store(request.param) as store:

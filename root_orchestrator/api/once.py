@@ -26,7 +26,7 @@ from mangrove.roles.routes import Route
 from mangrove.store.interface import ABSENT, Put, RevisionConflict, Stored
 from root_orchestrator.api.gathering import GatheringStore
 from root_orchestrator.auth.guard import caller
-from root_orchestrator.writer import TRIES
+from root_orchestrator.writer import TRIES, Turns
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class Once:
     def __init__(self, store: GatheringStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._turns = Turns()
 
     def __call__(self, route: Route, run: Callable[[], Response]) -> Response:
         """What `run` answers, or answered to the same request before.
@@ -79,14 +80,16 @@ class Once:
             b"\0".join((request.method.encode(), request.full_path.encode(), request.get_data())),
             hashlib.sha256,
         ).hexdigest()
-        for _ in range(TRIES):
-            known = self._store.store.get(CLAIMS, id)
-            claim = known.read(Claim) if known is not None else None
-            if claim is not None and 0 <= self._clock.wall() - claim.time < CLAIMS_KEPT:
-                return _again(claim, asked, fernet)
-            answer = self._run(run, known, id, asked, fernet)
-            if answer is not None:
-                return answer
+        # Threads take turns here already: what they gather is written only when their turns further in are over.
+        with self._turns.at(request.path):
+            for _ in range(TRIES):
+                known = self._store.store.get(CLAIMS, id)
+                claim = known.read(Claim) if known is not None else None
+                if claim is not None and 0 <= self._clock.wall() - claim.time < CLAIMS_KEPT:
+                    return _again(claim, asked, fernet)
+                answer = self._run(run, known, id, asked, fernet)
+                if answer is not None:
+                    return answer
         raise Unavailable("others keep changing the same thing; nothing was changed, try again")
 
     def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from mangrove.model.documents import CLAIMS, CLAIMS_KEPT, SLOTS, TOKENS
 from mangrove.roles.housekeeping import old_claims
-from mangrove.store.interface import Lease, Operation, Store
+from mangrove.store.interface import Lease, Operation, RevisionConflict, Store
 from mangrove.store.memory import MemoryStore
 from mangrove.store.sqlite import SqliteStore
 from root_orchestrator.api import once
@@ -147,6 +148,25 @@ def test_many_at_once_are_one(root: RootApi, path: str) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert sorted({answer.json["instance_number"] for answer in answers}) == [0, 1, 2]
     assert len(root.store.load(SLOTS)) == 3
+
+
+def test_many_that_change_the_same_thing_take_turns(root: RootApi, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would otherwise read, be overtaken, and begin again: the more come at once, the slower it gets."""
+    apply, met = root.store.apply, []
+
+    def slow(operations: Sequence[Operation], *, lease: Lease | None = None) -> int:
+        threading.Event().wait(0.002)  # as a disk does: meanwhile others read what is about to change
+        try:
+            return apply(operations, lease=lease)
+        except RevisionConflict as conflict:
+            met.append(conflict)
+            raise
+
+    monkeypatch.setattr(root.store, "apply", slow)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: post(root, path, f"k{number}"), range(24)))
+    assert sorted(answer.json["instance_number"] for answer in answers) == list(range(24))
+    assert met == []
 
 
 class Crashed(BaseException):

@@ -77,7 +77,7 @@ def take_lease(opened: Opened, name: str, seconds: float, clock: Clock, sleep: C
     """
     watched: Lease | None = None
     since = clock.now()
-    said = False
+    said, trouble = False, ""
     while True:
         try:
             silent = watched is not None and clock.now() - since >= seconds
@@ -89,9 +89,9 @@ def take_lease(opened: Opened, name: str, seconds: float, clock: Clock, sleep: C
             held = opened.store.lease(name)
         except StoreUnavailable as error:
             # While nobody can renew, a counter that stands still says nothing.
-            if watched is not None:
-                log.warning("standing by, and the store cannot be used: %s", error)
-            watched, held = None, None
+            if watched is not None or error.message != trouble:
+                log.warning("waiting for the store, which cannot be used: %s", error)
+            watched, held, trouble = None, None, error.message
         if held != watched:
             watched, since = held, clock.now()
         if not said and held is not None:

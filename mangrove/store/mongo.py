@@ -7,9 +7,8 @@ whoever lost a lease that stands in it cannot write.
 from __future__ import annotations
 
 import secrets
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from pymongo import ASCENDING
 from pymongo.client_session import ClientSession
@@ -18,8 +17,8 @@ from pymongo.errors import PyMongoError
 from mangrove.store import leases
 from mangrove.store.batch import decode, depends_on_revision, evaluate, is_text
 from mangrove.store.indexes import check_limit, check_query
-from mangrove.store.interface import ABSENT, Change, Gap, Lease, Operation, Stored, StoreUnavailable
-from mangrove.store.mongo_database import HEAD, TIMEOUT, Database, Row
+from mangrove.store.interface import ABSENT, Change, Gap, Lease, Operation, Stored
+from mangrove.store.mongo_database import HEAD, Database, Row
 from mangrove.store.mongo_rows import id_of, key_of, query_key, write
 from mangrove.store.mongo_schema import checked, opened
 from mangrove.store.mongo_watch import Watch
@@ -53,7 +52,6 @@ class MongoStore:
             self._database.close()
             raise
         self._id: str = head["id"]
-        self._writing = threading.Lock()
         self._watch = Watch(self._database, head["revision"])
 
     @property
@@ -106,8 +104,7 @@ class MongoStore:
     def apply(self, operations: Sequence[Operation], *, lease: Lease | None = None) -> int:
         self._watch.check_open()
         batch = secrets.token_hex(8)
-        with self._turn():
-            revision = self._database.transaction(lambda session: self._apply(session, batch, operations, lease))
+        revision = self._database.write(lambda session: self._apply(session, batch, operations, lease))
         self._database.heard(revision)
         self._watch.heard(revision)
         if revision % _FORGETTING == 0:
@@ -118,7 +115,7 @@ class MongoStore:
         self._watch.check_open()
         if self._watch.is_newest(after):
             return []  # so that a loop which looks at each turn costs the server nothing
-        rows = self._database.transaction(lambda session: self._changes(session, after, limit))
+        rows = self._database.read(lambda session: self._changes(session, after, limit))
         return [Change(*key_of(row), row["revision"], decode(row["body"]) if "body" in row else None) for row in rows]
 
     def wait(self, after: int, timeout: float) -> bool:
@@ -214,20 +211,9 @@ class MongoStore:
             return lease
 
         self._watch.check_open()
-        with self._turn():
-            return self._database.transaction(keep)
+        return self._database.write(keep)
 
     # -- what else
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """The threads of this program write one after the other; else they would only make each other try again."""
-        if not self._writing.acquire(timeout=TIMEOUT):
-            raise StoreUnavailable(f"{self.name} is slow, and others still wait to write; nothing was written")
-        try:
-            yield
-        finally:
-            self._writing.release()
 
     def _find(self, condition: Row, limit: int = 0) -> list[Stored]:
         """Documents by id, as they all were at one moment."""

@@ -1,12 +1,14 @@
 """The database of a MongoStore: reached with bounds on everything, made whole or not at all, checked before it is used.
 
-store       one document, the head: the store's id, its newest revision, schema, leases, the last batches
+store       the head: the store's id, its newest revision, schema, leases, the last batches; and who writes, by session
 documents   _id `collection/id`, revision, body (JSON as text), keys (`collection` and `collection.field=value`)
 removed     _id `collection/id`, revision: what was removed, and when, for the change feed
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +35,8 @@ from pymongo.write_concern import WriteConcern
 from mangrove.base.errors import InvalidInput
 from mangrove.store.interface import StoreUnavailable
 
+log = logging.getLogger(__name__)
+
 Row = dict[str, Any]
 _T = TypeVar("_T")
 
@@ -46,12 +50,20 @@ _HEARTBEAT = 1000
 #: Seconds between two tries, at first and at most: a batch takes a few milliseconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.25
 
+#: Seconds for which others may be in a write's way before their transactions are ended. Far longer than a batch takes,
+#: which is done again then and loses nothing; but what a killed program was writing holds the head until the server
+#: gives it up, 60 s by default.
+HELD = 1.0
+#: Programs of which it is remembered by which session they write: all that may be about, and their last few starts.
+_WRITERS = 32
+
 #: A write is acknowledged when it is on the disks of most members; what was not is never read.
 _DURABLE = WriteConcern("majority", j=True)
 
 HEAD = "store"
+WRITERS = "writers"
 
-_AUTHENTICATION_FAILED, _NOT_AUTHORIZED = 18, 13
+_AUTHENTICATION_FAILED, _NOT_AUTHORIZED, _WRITE_CONFLICT = 18, 13, 112
 
 
 class Database:
@@ -92,9 +104,11 @@ class Database:
             self.removed: Collection[Row] = opened["removed"]
             with _explained(self.name):
                 self._check_server()
+            self._writer = self.client.start_session()
         except BaseException:
             self.client.close()
             raise
+        self._writing = threading.Lock()
 
     def head(self, session: ClientSession | None = None) -> Row:
         """The store's head. Raises StoreUnavailable when it is gone, or is not what it was."""
@@ -117,26 +131,64 @@ class Database:
         """The store had this revision."""
         self.reached = max(self.reached, revision)
 
-    def transaction(self, work: Callable[[ClientSession], _T]) -> _T:
+    def register(self) -> None:
+        """Let others know by which session this program writes, before it does."""
+        with self.operation():
+            self.store.update_one(
+                {"_id": WRITERS},
+                {"$push": {"sessions": {"$each": [self._writer.session_id["id"]], "$slice": -_WRITERS}}},
+                upsert=True,
+            )
+
+    def read(self, work: Callable[[ClientSession], _T]) -> _T:
+        """What `work` reads, all of one moment. Raises StoreUnavailable after `TIMEOUT`."""
+        with self.operation(), self.client.start_session() as session:
+            return self._transaction(session, work)
+
+    def write(self, work: Callable[[ClientSession], _T]) -> _T:
         """What `work` gives, its reads of one moment and its writes all or none.
 
         It is done again while only others or the network were in its way; so a write may have been done by an earlier
-        try that was not answered, and `work` has to notice. Raises StoreUnavailable after `TIMEOUT`.
+        try that was not answered, and `work` has to notice. The threads of this program write one after the other; else
+        they would only make each other try again. Raises StoreUnavailable after `TIMEOUT`.
         """
-        with self.operation(), self.client.start_session() as session:
-            for pause in _pauses():
-                session.start_transaction(ReadConcern("snapshot"), _DURABLE, ReadPreference.PRIMARY)
-                try:
-                    result = work(session)
-                    session.commit_transaction()
-                    return result
-                except PyMongoError as error:
-                    _abort(session)
-                    if not _may_pass(error):
-                        raise
-                    last = error
-                time.sleep(pause)
-            raise last
+        if not self._writing.acquire(timeout=TIMEOUT):
+            raise StoreUnavailable(f"{self.name} is slow, and others still wait to write; nothing was written")
+        try:
+            with self.operation():
+                return self._transaction(self._writer, work)
+        finally:
+            self._writing.release()
+
+    def _transaction(self, session: ClientSession, work: Callable[[ClientSession], _T]) -> _T:
+        ending_others = time.monotonic() + HELD
+        for pause in _pauses():
+            session.start_transaction(ReadConcern("snapshot"), _DURABLE, ReadPreference.PRIMARY)
+            try:
+                result = work(session)
+                session.commit_transaction()
+                return result
+            except PyMongoError as error:
+                if not _may_pass(error):
+                    raise
+                last = error
+            finally:
+                _abort(session)
+            if time.monotonic() > ending_others and _is_conflict(last):
+                self._end_others()
+                ending_others = time.monotonic() + HELD
+            time.sleep(pause)
+        raise last
+
+    def _end_others(self) -> None:
+        """End what other programs have begun to write. Who lives tries again, and who was killed is in nobody's way."""
+        found = self.store.find_one({"_id": WRITERS}) or {}
+        own = self._writer.session_id["id"]
+        others = [{"id": id} for id in found.get("sessions", ()) if id != own]
+        if others:
+            log.warning("%s: a write of another program is not finished for %g s, and is ended", self.name, HELD)
+            with suppress(OperationFailure):  # of another user of the database; the server gives it up in its own time
+                self.client.admin.command("killSessions", others)
 
     @contextmanager
     def operation(self) -> Iterator[None]:
@@ -215,6 +267,10 @@ def _abort(session: ClientSession) -> None:
     if session.in_transaction:
         with suppress(PyMongoError):
             session.abort_transaction()
+
+
+def _is_conflict(error: PyMongoError) -> bool:
+    return isinstance(error, OperationFailure) and error.code == _WRITE_CONFLICT
 
 
 def _may_pass(error: PyMongoError) -> bool:

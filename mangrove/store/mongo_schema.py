@@ -28,6 +28,7 @@ def opened(database: Database) -> Row:
     """
     with database.operation():
         _create(database)
+    database.register()
     while True:
         with database.operation():
             head = database.head()
@@ -37,7 +38,7 @@ def opened(database: Database) -> Row:
             raise NewerStore(database.name, head["schema"], len(migrations.MIGRATIONS))
         if _is_up_to_date(head):
             return head
-        database.transaction(lambda session: _step(database, session))
+        database.write(lambda session: _step(database, session))
 
 
 def checked(database: Database, session: ClientSession) -> Row:

@@ -78,14 +78,14 @@ class Program:
         if wait:
             self.wait()
 
-    def wait(self, seconds: float = PATIENCE) -> None:
+    def wait(self) -> None:
         """Until it says that it works. Fails when it ends instead."""
 
         def ready() -> bool:
             assert self.alive, f"{self.name} ended with {self.exit_code}: {self.said()[-2000:]}"
             return self._ready in self.said()
 
-        eventually(ready, f"{self.name} to say {self._ready!r}", seconds)
+        eventually(ready, f"{self.name} to say {self._ready!r}")
 
     def said(self) -> str:
         """What it wrote since its last start."""

@@ -21,9 +21,6 @@ from tests.mongo_server import MongoServer, database
 #: Seconds of lease, also of that in the store: more than the 5 s that a hello costs which no parent heard yet.
 LEASE = 8.0
 
-#: Seconds for a start behind a SIGKILL: a server holds what a killed program was writing for up to 60 s.
-ABANDONED = 90.0
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
@@ -47,9 +44,7 @@ def test_services_live_as_on_any_store(tree: Tree) -> None:
     before = tree.wait_running(service, 3)
     with reconnecting(tree.clusters["alpha"], *tree.nodes.values()):
         for parent in (tree.root, tree.clusters["alpha"]):
-            parent.kill()
-            parent.start(wait=False)
-            parent.wait(ABANDONED)
+            parent.restart()
     tree.settle()
     assert tree.wait_running(service, 3) == before
     tree.client.undeploy(service, 1)

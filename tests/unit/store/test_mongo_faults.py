@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
+from typing import Any
 
 import pymongo
 import pytest
 from pymongo.errors import AutoReconnect
 
 from mangrove.client.wait import wait_until
-from mangrove.store import mongo, mongo_database
+from mangrove.store import mongo, mongo_database, mongo_rows
 from mangrove.store.interface import ABSENT, Delete, Gap, Put, RevisionConflict, StoreUnavailable
 from mangrove.store.mongo import MongoStore
 from tests.mongo_server import MongoServer, database
@@ -42,7 +43,6 @@ def store(server: MongoServer) -> Iterator[MongoStore]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores give up soon."""
     monkeypatch.setattr(mongo_database, "TIMEOUT", 1.0)
-    monkeypatch.setattr(mongo, "TIMEOUT", 1.0)
 
 
 def again(use: Callable[[], object]) -> None:
@@ -165,6 +165,66 @@ def test_a_batch_whose_answer_was_lost_is_not_done_twice(store: MongoStore, monk
     assert store.revision() == 1
     with pytest.raises(RevisionConflict):
         store.apply([Put("things", "a", {"n": 1}, ABSENT)])
+
+
+#: Begins a batch, says so, and never ends it.
+HALF = """
+import sys, time
+from mangrove.store import mongo
+from mangrove.store.interface import Put
+
+def stop(*_):
+    print("half", flush=True)
+    time.sleep(600)
+
+store = mongo.MongoStore(sys.argv[1])
+mongo.write = stop
+store.apply([Put("things", "a", {"n": 1})])
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_batch_that_never_ends_does_not_keep_others_from_writing(
+    server: MongoServer, store: MongoStore, killed: bool
+) -> None:
+    """Its program was killed, or stands still; the server itself would wait for a minute."""
+    uri = f"{server.uri}/{store.name.rpartition('/')[2]}"
+    program = subprocess.Popen([sys.executable, "-c", HALF, uri], stdout=subprocess.PIPE)
+    try:
+        assert program.stdout is not None
+        with program.stdout as said:
+            assert said.readline() == b"half\n"
+        if killed:
+            program.kill()
+            program.wait(30)
+        assert store.acquire("controller", "me") is not None
+        assert store.apply([Put("things", "a", {"n": 2})]) == 1
+    finally:
+        program.kill()
+        program.wait(30)
+
+
+def test_whose_batch_was_ended_by_others_does_it_again(
+    server: MongoServer, store: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*given: Any) -> None:
+        mongo_rows.write(*given)
+        begun.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(mongo, "write", slow)
+    uri = f"{server.uri}/{store.name.rpartition('/')[2]}"
+    with closing(MongoStore(uri)) as other, ThreadPoolExecutor(1) as pool:
+        tried = pool.submit(lambda: other.apply([Put("things", "a", {"n": 1})]))
+        assert begun.wait(30)
+        assert store.acquire("controller", "me") is not None
+        go_on.set()
+        assert tried.result(30) == 1
+    found = store.get("things", "a")
+    assert found is not None
+    assert found.document == {"n": 1}
 
 
 #: Counts in one document, conditional on what it read, and takes the lease whenever it can.

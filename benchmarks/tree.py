@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ import psutil
 from benchmarks.processes import working_below
 from mangrove.client.documents import Instance, Node, Service
 from mangrove.client.root import RootClient
-from mangrove.client.wait import wait_until
+from mangrove.client.wait import TimedOut, wait_until
 from mangrove.model.phases import Phase
 
 #: Seconds for a program to start, or a node to be seen by the root: generous, since none of it is what is measured.
@@ -53,9 +54,20 @@ class Program:
                 raise RuntimeError(f"{self.folder.name} ended with status {self._process.returncode}:\n{said[-2000:]}")
             return re.search(pattern, said, re.MULTILINE)
 
-        found = wait_until(look, PATIENCE, what=f"{self.folder.name} to start (see {self.log})", interval=0.05)
+        try:
+            found = wait_until(look, PATIENCE, what=f"{self.folder.name} to start", interval=0.05)
+        except TimedOut as error:
+            raise TimedOut(f"{error.message}, which does this:\n{self._doing()}") from None
         assert found is not None
         return found
+
+    def _doing(self) -> str:
+        """The end of its log, with what each of its threads does."""
+        said = self.log.stat().st_size
+        self._process.send_signal(signal.SIGUSR1)
+        with contextlib.suppress(TimedOut):
+            wait_until(lambda: self.log.stat().st_size > said, 5.0, what="it to say what it does")
+        return self.log.read_text(errors="replace")[-8000:]
 
     def children(self, name: str) -> list[psutil.Process]:
         """The processes called `name` that it started."""

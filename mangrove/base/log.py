@@ -6,10 +6,12 @@ What follows from a request carries its id, at all levels of the tree: `about` s
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -116,8 +118,9 @@ def set_up_logging(program: str, level: str = "INFO", *, json_lines: bool = Fals
     """Send all log records of this process to standard error; with `file`, these and both standard streams go there.
 
     `program` stands in each line; `level` is a name of the logging module; `json_lines` gives one JSON object a line.
-    Raises OSError when the file cannot be written.
+    From now on SIGUSR1 writes there what each thread does just now. Raises OSError when the file cannot be written.
     """
     handler = logging.StreamHandler(sys.stderr) if file is None else _File(file)
     handler.setFormatter(json_formatter(program) if json_lines else text_formatter(program))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    faulthandler.register(signal.SIGUSR1, file=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -16,7 +17,7 @@ from typing import TypeVar
 import msgspec
 import psutil
 
-from mangrove.client.wait import wait_until
+from mangrove.client.wait import TimedOut, wait_until
 from mangrove.identity.messages import JoinReply
 from node_engine.joining import Membership
 
@@ -85,7 +86,19 @@ class Program:
             assert self.alive, f"{self.name} ended with {self.exit_code}: {self.said()[-2000:]}"
             return self._ready in self.said()
 
-        eventually(ready, f"{self.name} to say {self._ready!r}")
+        try:
+            eventually(ready, f"{self.name} to say {self._ready!r}")
+        except TimedOut as error:
+            raise TimedOut(f"{error.message}; it does this:\n{self._doing()}") from None
+
+    def _doing(self) -> str:
+        """What it wrote, and in the end what each of its threads does."""
+        assert self.process is not None
+        before = len(self.said())
+        self.process.send_signal(signal.SIGUSR1)
+        with contextlib.suppress(TimedOut):
+            eventually(lambda: len(self.said()) > before, "it to say what it does", 5.0)
+        return self.said()[-8000:]
 
     def said(self) -> str:
         """What it wrote since its last start."""

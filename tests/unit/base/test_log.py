@@ -57,3 +57,22 @@ def test_the_next_start_goes_on_in_the_same_file(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert "FileNotFoundError" in run(tmp_path / "missing" / "log", 0).stderr
+
+
+def test_a_program_that_seems_to_hang_says_what_its_threads_do(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    program = """
+import os, signal, sys
+from pathlib import Path
+from mangrove.base.log import set_up_logging
+set_up_logging("test", file=Path(sys.argv[1]))
+
+def stuck():
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+stuck()
+print("goes on")
+"""
+    subprocess.run([sys.executable, "-c", program, str(log)], check=True, timeout=60)
+    assert "in stuck\n" in log.read_text()
+    assert log.read_text().endswith("goes on\n")

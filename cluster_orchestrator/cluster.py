@@ -35,6 +35,8 @@ _SUM_PERIOD = 0.25
 _REMEMBERED = 5000
 #: Seconds between two messages about usage: what nodes told in between goes as one.
 _PASS_PERIOD = 1.0
+#: Seconds that count as for ever where none was heard: a year, longer than any policy.
+_NEVER = 31_536_000.0
 #: Entries of usage in one message, which stays well below the largest payload.
 _USAGE_BATCH = 500
 
@@ -94,6 +96,7 @@ class Cluster:
             on_measured=self._news.add,
             position=position,
             preferences=preferences,
+            behind=self._behind,
         )
         self.role = ChildRole(
             identity,
@@ -145,6 +148,11 @@ class Cluster:
         if self._summed[0] != self.parent.fleet.touched:
             wake = min(wake, self._summed[1] + _SUM_PERIOD)
         return wake
+
+    def _behind(self, now: float) -> float:
+        """Seconds since we sent what the root acknowledged last; since long ago when it never did in this life."""
+        link = self.role.link
+        return now - (link.lease_until - link.lease) if link.lease_until else _NEVER
 
     def _project(self) -> None:
         """Mirror what became of the root's attempts."""

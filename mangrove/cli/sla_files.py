@@ -127,6 +127,11 @@ applications:
         #   - type: direct
         #     cluster: garage;attic
         #     node: node-1
+        # disconnect:                     # while its node or cluster is not heard
+        #   lost_after: 5m                # replace it elsewhere after so long, not after the lease (10 s); or never
+        #   act_on_gone: true             # replace it a second after the connection broke
+        #   stop_on_child_after: 30s      # the node stops its own copy, so that two never run at once
+        #   on_return: keep_original      # the replacement goes when the node is back
         # volumes:                        # folders of the node
         #   - volume_id: /srv/data
         #     csi_driver: host

@@ -63,13 +63,14 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a hello; `reason` says why when not accepted. lease, beat, usage: seconds."""
+    """The answer to a hello; `reason` says why when not accepted. lease, beat, usage: seconds. behind: see Ack."""
 
     accepted: bool
     reason: str = ""
     lease: float = 0.0
     beat: float = 0.0
     usage: float = 0.0
+    behind: float = 0.0
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True):
@@ -83,11 +84,14 @@ class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
     """I heard your beat with this sequence, and hold these digests of what you send.
 
     unknown: your session is not known here (the parent started anew): say hello again.
+    behind: seconds since the parent, as a child, sent the newest word that its own parent acknowledged; 0 when it has
+    none. What is exclusive counts from so long before the word that is acknowledged here.
     """
 
     beat: int
     held: dict[str, str] = {}
     unknown: bool = False
+    behind: float = 0.0
 
 
 class Sync(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,6 +8,7 @@ What follows from any of it is decided elsewhere: it tells `events`, and is told
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ class ParentLink:
 
     key_of: the link key of a child that may speak, or None. admit: a reason to refuse a hello, or empty; it judges
     incarnations and clones, and whether the store went back. revision: of the store, with all that was decided.
+    behind: seconds, at a time, since this parent as a child sent what its own parent acknowledged last; 0 for a root.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class ParentLink:
         specification: Callable[[str], bytes],
         tenure: str,
         revision: Callable[[], int],
+        behind: Callable[[float], float] = lambda now: 0.0,
         rng: random.Random | None = None,
     ) -> None:
         self.effects: list[Send] = []
@@ -148,6 +151,7 @@ class ParentLink:
         self._specification = specification
         self._tenure = tenure
         self._revision = revision
+        self._behind = behind
         self._hearing: set[int] = set()  # broker connections that are up
         self._unsent: set[str] = set()  # children whose assignment may differ from what they were sent
         self._scanned: float | None = None
@@ -260,7 +264,7 @@ class ParentLink:
             return
         self._heard(child, peer, now)
         if isinstance(message, Beat):
-            self._beaten(child, peer, header, message)
+            self._beaten(child, peer, header, message, now)
         elif isinstance(message, Report):
             self._reported(child, peer, message)
         elif isinstance(message, Reply):
@@ -287,7 +291,7 @@ class ParentLink:
             self.events.append(Greeted(child, hello))
         self._heard(child, peer, now)
         peer.lease, beat = self._settings.for_fleet(len(self.peers))
-        welcome = Welcome(True, "", peer.lease, beat, self._settings.usage)
+        welcome = Welcome(True, "", peer.lease, beat, self._settings.usage, _rounded_up(self._behind(now)))
         self._send(child, peer, WELCOME, welcome)
 
     def _reason_to_refuse(self, child: str, hello: Hello) -> str:
@@ -306,10 +310,11 @@ class ParentLink:
         peer.heard = now
         peer.silent = False
 
-    def _beaten(self, child: str, peer: Peer, header: Header, beat: Beat) -> None:
+    def _beaten(self, child: str, peer: Peer, header: Header, beat: Beat, now: float) -> None:
         self._applied(child, peer, beat.applied, beat.sent)
         held = {CAPACITY: peer.capacity.digest, STATUS: peer.status.digest, NODES: peer.nodes.digest}
-        self._send(child, peer, ACK, Ack(header.sequence, {name: held[name] for name in beat.sent if name in held}))
+        known = {name: held[name] for name in beat.sent if name in held}
+        self._send(child, peer, ACK, Ack(header.sequence, known, behind=_rounded_up(self._behind(now))))
 
     def _reported(self, child: str, peer: Peer, report: Report) -> None:
         for step in report.steps:
@@ -422,3 +427,8 @@ class ParentLink:
         header = Header(PROTOCOL, peer.session if session is None else session, peer.sequence, self._store, self._term)
         data = seal(peer.key, topic_of(self._parent, child, "down", kind), header, payload)
         self.effects.append(Send(child, kind, data, QOS[kind], peer.via if via is None else via))
+
+
+def _rounded_up(seconds: float) -> float:
+    """To whole milliseconds: short in a message, and never less than it is."""
+    return math.ceil(seconds * 1000) / 1000

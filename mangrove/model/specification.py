@@ -65,6 +65,56 @@ class Preference(msgspec.Struct, frozen=True, omit_defaults=True):
     position: Position | None = None
 
 
+#: By how much the clocks of two machines may differ in rate; a poor quartz is ten times better.
+CLOCK_ERROR = 0.001
+#: Seconds that a child may take from the moment at which it must stop an exclusive instance until nothing of it runs:
+#: what it runs under is killed, not asked, and a loaded engine needs a few seconds for that.
+KILL_TIME = 5.0
+
+#: What happens when a child comes back after its instance was replaced.
+OnReturn = Literal["keep_replacement", "keep_original", "keep_best", "keep_longest_running"]
+
+
+class Disconnect(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What becomes of an instance while its child and its parent do not hear each other, at both levels.
+
+    lost_after: seconds that the child may be silent before it is replaced elsewhere; None: the parent's lease, which
+    is also the least; `never`: it stays where it is.
+    stop_on_child_after: seconds after which the child stops it, counted from when it sent the newest word that its
+    parent acknowledged; None: never. Set, the service is exclusive: two attempts of one slot never run at once.
+    act_on_gone: whether it is replaced soon after the child's connection broke. It never shortens the wait for an
+    exclusive one, nor `never`.
+    on_return: which of the two stays when the child comes back after it was replaced.
+    """
+
+    lost_after: float | Literal["never"] | None = None
+    stop_on_child_after: float | None = None
+    act_on_gone: bool = False
+    on_return: OnReturn = "keep_replacement"
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether two attempts of one slot must never run at once."""
+        return self.stop_on_child_after is not None
+
+    @property
+    def stopped_after(self) -> float:
+        """Seconds of silence, by the parent's clock, after which an exclusive instance is known to have stopped on its
+        child; 0 for others."""
+        return 0.0 if self.stop_on_child_after is None else self.stop_on_child_after * (1 + CLOCK_ERROR) + KILL_TIME
+
+    def replaced_after(self, lease: float) -> float:
+        """Seconds of silence after which it is replaced, given the parent's lease; infinite for never."""
+        if self.lost_after == "never":
+            return float("inf")
+        return max(self.lost_after or 0.0, lease, self.stopped_after)
+
+
+#: What counts where nothing is said. A specification that has this very one does not show it, so its digest is that
+#: which it had before there were policies.
+USUAL = Disconnect()
+
+
 class Specification(msgspec.Struct, frozen=True, omit_defaults=True, cache_hash=True):
     """How to run one instance.
 
@@ -76,6 +126,7 @@ class Specification(msgspec.Struct, frozen=True, omit_defaults=True, cache_hash=
     architectures, operating_systems: where it can run (`amd64`, `arm64`, …; `linux`, …); empty means anywhere.
     one_shot: ending with exit code 0 completes it; otherwise it is kept running.
     preferences: which of the children that can take it is the best; empty: as the parent is set up.
+    disconnect: what becomes of it while its child is not heard.
     """
 
     name: str
@@ -93,6 +144,7 @@ class Specification(msgspec.Struct, frozen=True, omit_defaults=True, cache_hash=
     kind: Literal["service", "job"] = "service"
     preferences: tuple[Preference, ...] = ()
     operating_systems: tuple[str, ...] = ()
+    disconnect: Disconnect = USUAL
 
     @property
     def digest(self) -> str:

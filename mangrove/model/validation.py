@@ -17,6 +17,7 @@ SHOWN = 60
 MAX_DEPTH = 32
 
 _T = TypeVar("_T")
+_TYPES = re.compile("`([^`]*)`")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _ODD_FIELD = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`")
 _WORDS = {
@@ -69,8 +70,7 @@ def _explained(sentence: str, raw: object) -> InvalidInput:
         problem = "is missing; it is required" if odd["how"] == "missing required" else "is not known here; remove it"
         return InvalidInput(f"{path}.{odd['name']}".removeprefix("."), problem)
     expected = problem.removeprefix("Expected ").partition(", got ")[0]
-    for word, meaning in _WORDS.items():
-        expected = expected.replace(f"`{word}`", meaning)
+    expected = _TYPES.sub(lambda types: " or ".join(_WORDS.get(one, one) for one in types[1].split(" | ")), expected)
     return InvalidInput(path.removeprefix("."), f"must be {expected}, but is {shown(_at(path, raw))}")
 
 

@@ -49,6 +49,7 @@ class Parent:
     durable. usage_kept: figures kept of each attempt and child. on_measured: called with the id of each attempt and
     child of which there is a new figure. measured_before: what is known of one from before this start, oldest first.
     position: where children stand that do not say. preferences: which child is the best for services that do not say.
+    behind: seconds since our own parent, if there is one, is known to have heard us (see `ParentLink`).
     Raises Conflict when another holds the lease.
     """
 
@@ -72,6 +73,7 @@ class Parent:
         measured_before: Callable[[str], Iterable[Usage]] = lambda id: (),
         position: Position | None = None,
         preferences: tuple[Preference, ...] = (),
+        behind: Callable[[float], float] = lambda now: 0.0,
     ) -> None:
         lease = store.acquire(CONTROLLER, holder)
         if lease is None:
@@ -121,6 +123,7 @@ class Parent:
             specification=catalogue.json,
             tenure=terms.tenure,
             revision=lambda: self._ledger.revision,
+            behind=behind,
             rng=rng,
         )
         self._view = FleetView(self.fleet, self._children, self.link, catalogue)

@@ -20,6 +20,7 @@ from mangrove.model.validation import fit, shown
 from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
 from root_orchestrator.api.oakestra.sla_fields import (
     architecture_of,
+    disconnect_of,
     platform_of,
     ports_of,
     runtime_of,
@@ -140,6 +141,7 @@ def _specification(service: Microservice, prefix: str, path: str) -> Specificati
         operating_systems=platform_of(service.platform, f"{path}.platform")[0],
         one_shot=service.one_shot,
         privileged=service.privileged,
+        disconnect=disconnect_of(service.disconnect, f"{path}.disconnect"),
     )
     size = len(msgspec.json.encode(specification))
     if size > MAX_SPECIFICATION:

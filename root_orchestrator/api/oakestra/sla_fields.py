@@ -1,13 +1,16 @@
-"""What single fields of an SLA mean: ports, variables, volumes, platforms."""
+"""What single fields of an SLA mean: ports, variables, volumes, platforms, disconnection."""
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
+from typing import Literal, get_args
 
 from mangrove.base.errors import InvalidInput
-from mangrove.model.specification import Port, Volume
+from mangrove.model.specification import CLOCK_ERROR, KILL_TIME, USUAL, Disconnect, OnReturn, Port, Volume
 from mangrove.model.validation import shown
+from root_orchestrator.api.oakestra import sla_form as form
 
 _RUNTIMES = {"container": "docker"}
 
@@ -17,6 +20,13 @@ _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 
 #: What Oakestra's clients write for a folder of the node itself.
 _HOST_DRIVERS = frozenset({"", "host", "hostpath", "host-path", "local"})
+
+_DURATION = re.compile(r"(?P<count>[0-9]{1,9}(\.[0-9]{1,6})?)(?P<unit>[smh])")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+#: Seconds of a year: who means to wait longer means `never`.
+_LONGEST = 31_536_000.0
+#: Seconds: what stops sooner than that after each word of its parent would be stopped between two of them.
+_SOONEST_STOP = 1.0
 
 
 def runtime_of(virtualization: str) -> str:
@@ -83,3 +93,46 @@ def architecture_of(name: str, path: str) -> str:
     if _ARCHITECTURE.fullmatch(known) is None:
         raise InvalidInput(path, f"{shown(name)} is no architecture; write for example `amd64` or `arm64`")
     return known
+
+
+def disconnect_of(wish: form.Disconnect, path: str) -> Disconnect:
+    """What becomes of an instance while its child is not heard. Raises InvalidInput."""
+    lost_after: float | Literal["never"] | None = (
+        "never" if wish.lost_after == "never" else _seconds(wish.lost_after, 0.0, f"{path}.lost_after")
+    )
+    stop_after = _seconds(wish.stop_on_child_after, _SOONEST_STOP, f"{path}.stop_on_child_after")
+    on_return = next((name for name in get_args(OnReturn) if name == wish.on_return), None)
+    if on_return is None:
+        known = ", ".join(f"`{name}`" for name in get_args(OnReturn))
+        raise InvalidInput(f"{path}.on_return", f"{shown(wish.on_return)} is not known; there are {known}")
+    policy = Disconnect(lost_after, stop_after, wish.act_on_gone, on_return)
+    if lost_after == "never" and wish.act_on_gone:
+        problem = 'is "never", and `act_on_gone` asks to replace it at once; leave one of them out'
+        raise InvalidInput(f"{path}.lost_after", problem)
+    if isinstance(lost_after, float) and lost_after < policy.stopped_after:
+        raise InvalidInput(
+            f"{path}.lost_after",
+            f"is {shown(wish.lost_after)}, and `stop_on_child_after` is {shown(wish.stop_on_child_after)}: an instance "
+            f"is known to have stopped only {policy.stopped_after:g} s after its node was heard last ({CLOCK_ERROR:.1%}"
+            f" for clocks, {KILL_TIME:g} s to stop it); choose that or more, or leave `lost_after` out",
+        )
+    return USUAL if policy == USUAL else policy
+
+
+def _seconds(value: float | str | None, least: float, path: str) -> float | None:
+    """A duration in seconds. Raises InvalidInput."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        seconds = float(match["count"]) * _SECONDS[match["unit"]] if match is not None else math.nan
+    else:
+        seconds = float(value)
+    if not least <= seconds <= _LONGEST:
+        either = ', or "never"' if path.endswith("lost_after") else ""
+        raise InvalidInput(
+            path,
+            f"is {shown(value)}; write seconds from {least:g} to {_LONGEST:.0f}, "
+            f'or text such as "30s", "5m", "1h"{either}',
+        )
+    return seconds

@@ -102,6 +102,36 @@ class Preference(msgspec.Struct, frozen=True, omit_defaults=True):
     location: Annotated[Line, says("`nearest`: `LATITUDE,LONGITUDE`.")] = ""
 
 
+class Disconnect(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What becomes of an instance while its node or cluster is not heard. Durations are seconds, or text such as `30s`,
+    `5m` and `1h`. Not of Oakestra."""
+
+    lost_after: Annotated[
+        float | str | None,
+        says(
+            "How long its node or cluster may be silent before it is replaced elsewhere; `never`: it stays where it "
+            "is. Missing, or shorter than the lease: the lease, or what `stop_on_child_after` asks for."
+        ),
+    ] = None
+    stop_on_child_after: Annotated[
+        float | str | None,
+        says(
+            "How long after its last word with its parent a node stops its own copy, so that two never run at once. "
+            "Missing: it runs on."
+        ),
+    ] = None
+    act_on_gone: Annotated[
+        bool, says("Whether it is replaced about a second after the connection of its node or cluster broke.")
+    ] = False
+    on_return: Annotated[
+        Line,
+        says(
+            "Which of the two stays when the node or cluster comes back after it was replaced: `keep_replacement`, "
+            "`keep_original`, `keep_best` (as new instances are placed) or `keep_longest_running`."
+        ),
+    ] = "keep_replacement"
+
+
 class ConnectionConstraint(msgspec.Struct, frozen=True):
     """Kept, never used (by Oakestra neither)."""
 
@@ -177,6 +207,7 @@ class Microservice(msgspec.Struct, frozen=True):
         list[Preference],
         says("Which of the nodes that can run it is the best; empty: as root and clusters are set up."),
     ] = []
+    disconnect: Annotated[Disconnect, says("What becomes of it while its node or cluster is not heard.")] = Disconnect()
 
 
 class Application(msgspec.Struct, frozen=True):

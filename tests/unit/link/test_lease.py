@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from mangrove.link.envelope import Header, seal, topic_of
-from mangrove.link.messages import PROTOCOL, Gone, Mark, Reply, Report
+from mangrove.link.envelope import Header, seal, topic_of, unseal
+from mangrove.link.messages import PROTOCOL, Ack, Gone, Mark, Reply, Report, Welcome
 from mangrove.link.parent import Settings
 from mangrove.link.parent_events import Greeted, Silent
 from tests.unit.link.talk import KEY, SETTINGS, Talk
@@ -181,3 +181,15 @@ def test_the_welcome_tells_the_periods() -> None:
     begun = talk.said("up").count("beat")
     talk.steps(40 * SETTINGS.beat)
     assert 34 <= talk.said("up").count("beat") - begun <= 46, "each period with up to 15 % of jitter"
+
+
+def test_a_parent_that_is_itself_a_child_says_how_far_behind_it_is() -> None:
+    talk = Talk()
+    talk.parent = talk.new_parent(term=1, behind=lambda now: 7.00001)
+    talk.settle()
+    talk.steps(3.0)
+    for kind, form in (("welcome", Welcome), ("ack", Ack)):
+        topic = topic_of("p", "c", "down", kind)
+        told = next(unseal(KEY, topic, payload)[1] for _, said, payload in talk.sent if said == kind)
+        assert isinstance(told, form)
+        assert told.behind == 7.001, "never less than it is"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mangrove.base.errors import InvalidInput
 from mangrove.model.resources import Resources
-from mangrove.model.specification import Constraint, Port, Specification, Volume
+from mangrove.model.specification import Constraint, Disconnect, Port, Specification, Volume
 from root_orchestrator.api.declared import DeclaredApplication
 from root_orchestrator.api.oakestra.sla import read_sla
 from tests.root_api import microservice, sla
@@ -70,6 +71,29 @@ def test_unknown_fields_are_kept_as_they_came() -> None:
     assert service.declared["vm_images"] == [1, {"a": None}]
     assert service.declared["memory"] == 7
     assert service.declared["vgpus"] == 0  # what clients rely on is there even when it was left out
+
+
+@pytest.mark.parametrize(
+    ("wish", "policy"),
+    [
+        ({}, Disconnect()),
+        ({"lost_after": "never"}, Disconnect("never")),
+        ({"lost_after": 90}, Disconnect(90.0)),
+        ({"lost_after": "1.5m"}, Disconnect(90.0)),
+        ({"lost_after": "2h", "act_on_gone": True}, Disconnect(7200.0, act_on_gone=True)),
+        ({"stop_on_child_after": "30s"}, Disconnect(None, 30.0)),
+        ({"lost_after": 35.03, "stop_on_child_after": 30}, Disconnect(35.03, 30.0)),
+        ({"lost_after": "never", "stop_on_child_after": 30}, Disconnect("never", 30.0)),
+        ({"on_return": "keep_longest_running"}, Disconnect(on_return="keep_longest_running")),
+    ],
+)
+def test_what_becomes_of_it_while_its_node_is_not_heard(wish: dict[str, Any], policy: Disconnect) -> None:
+    assert one(disconnect=wish).disconnect == policy
+
+
+def test_a_policy_that_says_nothing_leaves_the_digest_as_it_was() -> None:
+    assert one(disconnect={"act_on_gone": False}).digest == one().digest
+    assert "disconnect" not in msgspec.to_builtins(one(disconnect={}))
 
 
 def test_no_applications_are_fine() -> None:
@@ -138,6 +162,28 @@ BAD_SERVICES: list[tuple[dict[str, Any], str, str]] = [
         "is missing",
     ),
     ({"microservice_name": "first"}, "microservice_name", "another microservice"),
+    ({"disconnect": None}, "disconnect", "an object"),
+    ({"disconnect": {"lost": 1}}, "disconnect.lost", "not known here"),
+    ({"disconnect": {"lost_after": True}}, "disconnect.lost_after", "a number or a string or null, but is true"),
+    ({"disconnect": {"lost_after": "soon"}}, "disconnect.lost_after", '"soon"; write seconds from 0 to 31536000, or'),
+    ({"disconnect": {"lost_after": "1d"}}, "disconnect.lost_after", '"1h", or "never"'),
+    ({"disconnect": {"lost_after": -1}}, "disconnect.lost_after", "is -1"),
+    ({"disconnect": {"lost_after": float("nan")}}, "disconnect.lost_after", "is NaN"),
+    ({"disconnect": {"lost_after": 10**30}}, "disconnect.lost_after", "31536000"),
+    ({"disconnect": {"stop_on_child_after": 0.5}}, "disconnect.stop_on_child_after", "seconds from 1 to"),
+    ({"disconnect": {"stop_on_child_after": "never"}}, "disconnect.stop_on_child_after", '"never"; write seconds'),
+    ({"disconnect": {"act_on_gone": 1}}, "disconnect.act_on_gone", "true or false"),
+    (
+        {"disconnect": {"on_return": "keep"}},
+        "disconnect.on_return",
+        '"keep" is not known; there are `keep_replacement`',
+    ),
+    ({"disconnect": {"lost_after": "never", "act_on_gone": True}}, "disconnect.lost_after", "`act_on_gone`"),
+    (
+        {"disconnect": {"lost_after": "35s", "stop_on_child_after": 30}},
+        "disconnect.lost_after",
+        'is "35s", and `stop_on_child_after` is 30.0: an instance is known to have stopped only 35.03 s',
+    ),
 ]
 
 

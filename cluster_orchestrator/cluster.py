@@ -24,6 +24,7 @@ from mangrove.model.phases import Phase
 from mangrove.model.position import Position
 from mangrove.model.specification import Preference
 from mangrove.reconcile.projection import slot_status
+from mangrove.roles import chronicle
 from mangrove.roles.child import Answer, ChildRole, unknown_method
 from mangrove.roles.parent import Parent
 from mangrove.store.interface import Store
@@ -110,7 +111,7 @@ class Cluster:
             channels=(self._statuses, self._nodes),
             capacity=lambda: self._capacity,
             on_assignment=lambda attempts, specifications: None,  # the parent half follows the store
-            answer=answer,
+            answer=lambda call: chronicle.answer(store, call) if call.method == chronicle.METHOD else answer(call),
         )
 
     def handle_up(self, event: TransportEvent) -> None:

@@ -231,7 +231,8 @@ def moment(seconds: float) -> str:
 
 def event_line(event: Event) -> str:
     """An event on one line, with rich's markup."""
-    return f"[dim]{moment(event.time)}[/]  {plain(event.kind):12}  {plain(event.text)}"
+    where = f" [dim](of {plain(event.cluster)})[/]" if event.cluster else ""
+    return f"[dim]{moment(event.time)}[/]  {plain(event.kind):12}  {plain(event.text)}{where}"
 
 
 def plain(text: str) -> str:

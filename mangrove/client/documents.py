@@ -130,13 +130,17 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something that happened. subject: id of what it is about; time: wall-clock seconds; text: for a person."""
+    """Something that happened. subject: id of what it is about; time: wall-clock seconds; text: for a person.
+
+    cluster: name of the cluster that told it, where the root did not see it itself.
+    """
 
     id: str
     time: float
     kind: str
     subject: str
     text: str
+    cluster: str = ""
 
 
 class Scaled(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ IDENTITIES = "identities"  # Identity by child id, written by join and revocatio
 CHILD_NAMES = "child_names"  # {"child": id} by the name of a child that is not revoked; written with its Identity
 TOKENS = "tokens"  # Token by id, written by whoever may make tokens
 EVENTS = "events"  # Event, append only
+EVENTS_READ = "events_read"  # {"after": id of its newest event that was taken over} by cluster; the controller (root)
 NODES = "nodes"  # NodeView by `cluster/node`, written by the link to the children (root only)
 USERS = "users"  # User, written by the API (root only)
 RESETS = "password_resets"  # Reset by user id, written by the API (root only)
@@ -202,13 +203,17 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something a person should be able to read later. subject: id of what it is about; time: wall-clock seconds."""
+    """Something a person should be able to read later. subject: id of what it is about; time: wall-clock seconds.
+
+    cluster: name of the cluster that told it; empty for what a parent tells itself.
+    """
 
     id: str
     time: float
     kind: str
     subject: str
     text: str
+    cluster: str = ""
 
 
 #: Seconds for which a Claim counts: who asks again does so within a day.

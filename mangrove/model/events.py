@@ -37,11 +37,11 @@ TABLE: tuple[Kind, ...] = (
     Kind("cluster-removed", "cluster", "It was removed, or has left."),
     # -- nodes
     Kind("node-joined", "node", "It joined its cluster."),
-    Kind("node-connected", "node", "It is connected to its cluster again; in the cluster's own events, at first too."),
-    Kind("node-suspect", "node", "Its connection broke; only in its cluster's own events."),
+    Kind("node-connected", "node", "It is connected to its cluster, for the first time or again."),
+    Kind("node-suspect", "node", "Its connection to its cluster broke; it may be back before it counts as silent."),
     Kind("node-silent", "node", "Its cluster does not hear it any more."),
-    Kind("node-refused", "node", "It was turned away when it connected; only in its cluster's own events."),
-    Kind("node-cordoned", "node", "It was cordoned, or is not any more; only in its cluster's own events."),
+    Kind("node-refused", "node", "Its cluster turned it away when it connected."),
+    Kind("node-cordoned", "node", "It was cordoned, or is not any more."),
     Kind("node-removed", "node", "It was removed from its cluster, or has left."),
     # -- users
     Kind("password-wanted", "user", "Somebody forgot their password where no mail is sent; an Admin gives a new one."),

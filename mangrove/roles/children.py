@@ -29,15 +29,6 @@ from mangrove.store.interface import Delete, Put, Store
 
 log = logging.getLogger(__name__)
 
-#: What is told when a node of a cluster comes into a state, and how it is said.
-_NEWS = {"live": "connected", "silent": "silent", "joined": "joined"}
-_WORDS = {
-    "connected": "is connected",
-    "silent": "is not heard any more",
-    "joined": "joined",
-    "removed": "was removed, or has left",
-}
-
 
 class Children:
     """The children of one parent.
@@ -88,7 +79,6 @@ class Children:
         self._measured_before = measured_before
         self._usage_kept = usage_kept
         self._on_broken = on_broken
-        self._nodes: dict[str, tuple[str, str]] = {}  # `cluster/node` → its last state, and its name (root only)
         self._refused: dict[str, str] = {}  # child → why it was turned away last, until it is let in
         self._link: ParentLink
         self._store: Store
@@ -99,8 +89,6 @@ class Children:
         self._store = store
         for stored in store.load(documents.CHILDREN):
             self.known[stored.id] = stored.read(Child)
-        for stored in store.load(documents.NODES):
-            self._nodes[stored.id] = (str(stored.document["state"]), str(stored.document["name"]))
         for stored in store.load(documents.OBSERVED):
             self.observed[stored.id] = stored.read(Observed)
         for stored in store.load(documents.IDENTITIES):
@@ -177,7 +165,6 @@ class Children:
             self._tell("removed", id, f"{self.name(id)} was removed, or has left")
         for node in self._store.query(documents.NODES, "cluster", id):
             self._ledger.write(Delete(documents.NODES, node.id))
-            self._nodes.pop(node.id, None)
         for attempt in [attempt for attempt, seen in self.observed.items() if seen.child == id]:
             self._unobserve(attempt, id)
         self._on_child(id)
@@ -270,16 +257,8 @@ class Children:
         for id in sorted(event.applied.changed & nodes.keys()):
             node, key = nodes[id], f"{event.child}/{id}"
             self._ledger.write(Put(documents.NODES, key, {"cluster": event.child, **msgspec.to_builtins(node)}))
-            before, _ = self._nodes.get(key, ("", ""))
-            self._nodes[key] = (node.state, node.name)
-            if before != node.state:
-                word = _NEWS[node.state] if before or node.state != "live" else "joined"
-                self._journal.tell(f"node-{word}", id, f"{node.name} of {self.name(event.child)} {_WORDS[word]}")
         for id in sorted(event.applied.removed):
-            key = f"{event.child}/{id}"
-            self._ledger.write(Delete(documents.NODES, key))
-            _, name = self._nodes.pop(key, ("", id))
-            self._journal.tell("node-removed", id, f"{name} of {self.name(event.child)} {_WORDS['removed']}")
+            self._ledger.write(Delete(documents.NODES, f"{event.child}/{id}"))
 
     def _tell(self, what: str, child: str, text: str) -> None:
         self._journal.tell(f"{self._fleet.noun}-{what}", child, text)

@@ -53,6 +53,14 @@ class Journal:
     def tell(self, kind: str, subject: str, text: str) -> None:
         """See `written`."""
         wall = self._clock.wall()
-        self._last = max(self._last + 1, min(int(wall * 1e6), _LATEST - 1))
-        self._ledger.write(written(wall, kind, subject, text, self._new_id, self._last))
+        self._ledger.write(written(wall, kind, subject, text, self._new_id, self._moment(wall)))
         log.info("%s", text)
+
+    def retold(self, event: Event) -> Put:
+        """What writes an event that another has told, under an id of our own."""
+        id = f"{self._moment(self._clock.wall()):016x}{self._new_id()[:8]}"
+        return Put(EVENTS, id, msgspec.to_builtins(msgspec.structs.replace(event, id=id)))
+
+    def _moment(self, wall: float) -> int:
+        self._last = max(self._last + 1, min(int(wall * 1e6), _LATEST - 1))
+        return self._last

@@ -22,12 +22,14 @@ from mangrove.link.transports.interface import Connected, Disconnected, ParentTr
 from mangrove.model import documents
 from mangrove.model.attempt import Usage
 from mangrove.model.child import NodeView
-from mangrove.model.documents import Child, Identity, Observed, Placement, Slot
+from mangrove.model.documents import Child, Event, Identity, Observed, Placement, Slot
+from mangrove.model.events import KINDS
 from mangrove.model.position import Position
 from mangrove.model.specification import Preference
 from mangrove.placement.fleet import Fleet
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
+from mangrove.roles.chronicle import Chronicle
 from mangrove.roles.drops import Drops
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
@@ -84,6 +86,7 @@ class Parent:
         #: Called with a child whose connection broke or began anew, or that was removed, and why.
         self.on_broken: Callable[[str, str], object] = lambda child, why: None
         self.fleet = Fleet(noun, preferences, position)
+        self._hears_clusters = noun == "cluster"
         self._transport = transport
         self._new_id = new_id
         self._may_refuse = may_refuse
@@ -126,6 +129,9 @@ class Parent:
             behind=behind,
             rng=rng,
         )
+        self._chronicle = Chronicle(
+            store, lease, journal, clock, ask=self.call, name=self._children.name, is_its=self._is_its
+        )
         self._view = FleetView(self.fleet, self._children, self.link, catalogue)
         self._children.load(store, self.link)
         self._slots.load(store)
@@ -147,11 +153,15 @@ class Parent:
         """Do all that is due."""
         now = self.clock.now()
         self.link.tick(now)
+        if self._hears_clusters:
+            self._chronicle.heed(self.link.events)
+            self._chronicle.work()
         self._children.hear()
         try:
             self._follow_store()
             self._slots.decide(self._view, may_refuse=self._may_refuse())
             if self._ledger.save():
+                self._chronicle.save()
                 self._assign()
                 self.link.flush(now)
                 for slot in self._slots.take_told():
@@ -164,7 +174,7 @@ class Parent:
     def next_wake(self) -> float:
         """When `work` wants to be called at the latest (`Clock.now` seconds)."""
         now = self.clock.now()
-        wake = min(self.link.next_wake(now), now + self._slots.seconds_to_wake())
+        wake = min(self.link.next_wake(now), now + self._slots.seconds_to_wake(), self._chronicle.next_wake())
         return min(wake, now + 1.0) if self._ledger.unavailable else wake
 
     def call(
@@ -249,6 +259,15 @@ class Parent:
     def name(self, child: str) -> str:
         """What people call a child."""
         return self._children.name(child)
+
+    def _is_its(self, child: str, event: Event) -> bool:
+        """Whether an event of a cluster is about an instance that it has or had, or a node that is no other's."""
+        placement = self.placements.get(event.subject)
+        if placement is not None:
+            return any(each == child for each, _ in placement.attempts)
+        if event.subject in self.slots or KINDS[event.kind].subject == "instance":
+            return False
+        return not any(event.subject in peer.nodes.entries for other, peer in self.link.peers.items() if other != child)
 
     # -- the store
 

@@ -157,7 +157,7 @@ class Slots:
         now = self._rollouts.now(slot, placement, view, wall) if slot is not None else None
         decision = decide(now, placement, view, wall, self._new_id, may_refuse=may_refuse)
         for told in decision.told:
-            self._journal.tell(told.kind, id, f"{self._name(slot)} {told.text}")
+            self._journal.tell(told.kind, _subject(id, slot), f"{self._name(slot)} {told.text}")
         if decision.wake is not None:
             self._wake_at(id, decision.wake)
         if decision.placement is None:
@@ -194,7 +194,8 @@ class Slots:
         row = self._fleet.rows.get(current.child)
         where = status.node_name or (row.name if row is not None else current.child)
         times = f", restarted {status.restarts} times" if status.restarts else ""
-        self._journal.tell("failing", slot.id, f"{self._name(slot)} fails on {where}: {status.reason}{times}")
+        text = f"{self._name(slot)} fails on {where}: {status.reason}{times}"
+        self._journal.tell("failing", _subject(slot.id, slot), text)
 
     def _wake_at(self, id: str, wall: float) -> None:
         """Decide about a slot again at `wall` (wall-clock seconds) at the latest."""
@@ -283,6 +284,11 @@ class Slots:
         if slot is None:
             return "a removed instance"
         return f"{self._catalogue[slot.specification].name}/{slot.number}"
+
+
+def _subject(id: str, slot: Slot | None) -> str:
+    """What events call an instance: as the root does, so that the root can take over those of its clusters."""
+    return id if slot is None else f"{slot.service}.{slot.number}"
 
 
 def _attempts(placement: Placement | None) -> dict[str, Given]:

@@ -100,6 +100,7 @@ def test_the_newest_come_first_in_their_order_then_what_is_behind_a_cursor(world
         "kind": "placed",
         "subject": f"{world.anns}.0",
         "text": "text 6",
+        "cluster": "",
     }
 
 

@@ -39,36 +39,59 @@ def can_start() -> bool:
     return os.geteuid() == 0 and shutil.which("dockerd") is not None and shutil.which("ip") is not None
 
 
+class Engine:
+    """A Docker engine of our own that keeps everything in `folder`.
+
+    Ports are published by its proxy alone: it writes no firewall rules. bridge: the one of its containers, which else
+    have no network. more: options, such as `--live-restore`, with which what runs in it goes on without it.
+    """
+
+    def __init__(self, folder: Path, *more: str, bridge: str = "none") -> None:
+        self._folder = folder
+        # A socket's path may have 107 characters at most.
+        self.url = f"unix://{folder}/docker.sock"
+        self._command = [
+            "dockerd",
+            f"--host={self.url}",
+            f"--data-root={folder}/data",
+            f"--exec-root={folder}/exec",
+            f"--pidfile={folder}/pid",
+            f"--bridge={bridge}",
+            "--iptables=false",
+            "--ip6tables=false",
+            "--ip-masq=false",
+            *more,
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers. Raises RuntimeError with the end of its log."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        wait_for(self._process, self.url, self._folder / "log")
+
+    def kill(self) -> None:
+        """SIGKILL to the engine alone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+
+    def end(self) -> None:
+        """Stop it, with all that still runs in it unless that goes on without it."""
+        if self._process is not None:
+            end(self._process, self._folder)
+
+
 @contextlib.contextmanager
 def own_engine(folder: Path) -> Iterator[str]:
-    """Start an engine that keeps everything in `folder` and gives its URL; stops it and all of its containers.
-
-    Ports are published by its proxy alone: it writes no firewall rules.
-    """
-    # A socket's path may have 107 characters at most.
-    url = f"unix://{folder}/docker.sock"
-    with bridge() as (name, _), (folder / "log").open("wb") as log:
-        engine = subprocess.Popen(
-            [
-                "dockerd",
-                f"--host={url}",
-                f"--data-root={folder}/data",
-                f"--exec-root={folder}/exec",
-                f"--pidfile={folder}/pid",
-                f"--bridge={name}",
-                "--iptables=false",
-                "--ip6tables=false",
-                "--ip-masq=false",
-            ],
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-        )
+    """Start an engine that keeps everything in `folder` and gives its URL; stops it and all of its containers."""
+    with bridge() as (name, _):
+        engine = Engine(folder, bridge=name)
         try:
-            wait_for(engine, url, folder / "log")
-            yield url
+            engine.start()
+            yield engine.url
         finally:
-            end(engine, folder)
+            engine.end()
 
 
 def wait_for(engine: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -1,8 +1,9 @@
-"""Machines as network namespaces on one switch, each with its own address and a shell that lasts."""
+"""Machines as network namespaces on one switch: each has an address, a link that can be cut, and a shell that lasts."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import selectors
 import signal
@@ -19,6 +20,61 @@ import pytest
 
 from tests.conftest import RUN_MARK
 from tests.e2e.machine import LONG
+
+#: Of setns(2): the network alone.
+_CLONE_NEWNET = 0x40000000
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where a program runs: its address, and its network namespace (empty: that of the tests)."""
+
+    address: str = "127.0.0.1"
+    namespace: str = ""
+
+    @property
+    def entering(self) -> tuple[str, ...]:
+        """What a command begins with that shall run here. All but the network stays as it is, /sys too."""
+        return ("nsenter", f"--net=/run/netns/{self.namespace}") if self.namespace else ()
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Within, this thread and all that it starts have the network of this host."""
+        with open("/proc/thread-self/ns/net") as before, open(f"/run/netns/{self.namespace}") as here:
+            _setns(here.fileno())
+            try:
+                yield
+            finally:
+                _setns(before.fileno())
+
+    def drop(self, *, incoming: int = 0, outgoing: int = 0, peer: str = "") -> None:
+        """Let its network card lose so many of a hundred packets from now on, each way; 100 cuts it.
+
+        peer: address of the only other host of which this is so.
+        """
+        rules = ["table inet faults", "delete table inet faults", "table inet faults {"]
+        for hook, card, address, percent in (
+            ("input", "iifname", "saddr", incoming),
+            ("output", "oifname", "daddr", outgoing),
+        ):
+            which = f"ip {address} {peer} " if peer else ""
+            some = f"numgen random mod 100 < {percent} " if percent < 100 else ""
+            rules += [f"chain {hook} {{", f"type filter hook {hook} priority 0; policy accept;"]
+            rules += [f'{card} "eth0" {which}{some}drop'] if percent else []
+            rules += ["}"]
+        command = [*self.entering, "nft", "-f", "-"]
+        subprocess.run(command, input="\n".join([*rules, "}\n"]), text=True, check=True, timeout=30)
+
+
+#: Where the tests are.
+HERE = Host()
+
+
+def _setns(namespace: int) -> None:
+    """Python has os.setns from 3.12 on. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace, _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 def needs_namespaces() -> None:

@@ -20,6 +20,7 @@ import psutil
 from mangrove.client.wait import TimedOut, wait_until
 from mangrove.identity.messages import JoinReply
 from node_engine.joining import Membership
+from tests.e2e.hosts import Host
 
 #: Seconds for what should happen at once: long, because two busy cores are shared.
 PATIENCE = 30.0
@@ -53,12 +54,15 @@ def home_of(process: psutil.Process) -> str:
 class Program:
     """One program with its data folder. What it writes goes to `log`; a second start goes on there."""
 
-    def __init__(self, name: str, folder: Path, command: Sequence[str], ready: str, **environment: str) -> None:
+    def __init__(
+        self, name: str, folder: Path, host: Host, command: Sequence[str], ready: str, **environment: str
+    ) -> None:
         """ready: what its log says once it works."""
         self.name = name
         self.data = folder / name
         self.log = folder / f"{name}.log"
-        self.command = [*command, "--data-dir", str(self.data)]
+        self.host = host
+        self.command = [*host.entering, *command, "--data-dir", str(self.data)]
         self._ready = ready
         self._environment = environment
         self._read_from = 0
@@ -156,21 +160,23 @@ class Parent(Program):
     """A root or a cluster (`program`). port: of its HTTP server."""
 
     def __init__(
-        self, program: str, name: str, folder: Path, host: str, port: int, *more: str, **environment: str
+        self, program: str, name: str, folder: Path, host: Host, port: int, *more: str, **environment: str
     ) -> None:
-        self.address = f"{host}:{port}"
-        options = ["--host", host, "--port", str(port), "--mqtt-port", "0", *more]
+        self.address = f"{host.address}:{port}"
+        options = ["--host", host.address, "--port", str(port), "--mqtt-port", "0", *more]
         command = [executable(f"mangrove-{program}"), *options]
-        super().__init__(name, folder, command, f"listens on {self.address}", **environment)
+        super().__init__(name, folder, host, command, f"listens on {self.address}", **environment)
 
 
 class Node(Program):
     """A node engine."""
 
-    def __init__(self, name: str, folder: Path, cluster: Parent, runtimes: str, *more: str, **environment: str) -> None:
+    def __init__(
+        self, name: str, folder: Path, host: Host, cluster: Parent, runtimes: str, *more: str, **environment: str
+    ) -> None:
         self.cluster = cluster
         command = [executable("mangrove-node"), "--name", name, "--runtimes", runtimes, *more]
-        super().__init__(name, folder, command, f"({name}) runs: ", **environment)
+        super().__init__(name, folder, host, command, f"({name}) runs: ", **environment)
         self._command = self.command
 
     @property

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from pathlib import Path
 
 import pytest
 
-from mangrove.base.errors import MangroveError, Unavailable
+from mangrove.base.errors import Unavailable
 from mangrove.model.phases import Phase
 from tests.e2e.conftest import MakeTree
 from tests.e2e.programs import eventually, reconnecting
+from tests.e2e.storm import Fault, Ordeal
 from tests.e2e.tree import Tree
 from tests.mongo_server import MongoServer, database
+
+SOAK = os.environ.get("MANGROVE_SOAK") == "1"
 
 #: Seconds of lease, also of that in the store: more than the 5 s that a hello costs which no parent heard yet.
 LEASE = 8.0
@@ -53,53 +55,20 @@ def test_services_live_as_on_any_store(tree: Tree) -> None:
     tree.wait_gone(service)
 
 
-def test_no_accepted_deployment_is_lost_when_the_database_is_killed(tree: Tree, server: MongoServer) -> None:
-    [service] = tree.create(
-        {
-            "microservice_name": "web",
-            "microservice_namespace": "test",
-            "virtualization": "process",
-            "microserviceID": "",
-            "code": "",
-            "cmd": ["sleep", "1000"],
-        }
-    )
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1, 6 if SOAK else 2))
+def test_no_accepted_deployment_is_lost_when_the_database_is_killed(
+    tree: Tree, server: MongoServer, tmp_path: Path, seed: int
+) -> None:
+    def killed_server() -> Callable[[], object]:
+        server.kill()
+        return server.start
+
     before = tree.pids()
-    accepted: set[int] = set()
-    refused: list[MangroveError] = []
-    ended = threading.Event()
-
-    def deploy() -> None:
-        while not ended.is_set() and len(accepted) < 30:
-            try:
-                accepted.add(tree.client.deploy(service))
-            except MangroveError as error:
-                refused.append(error)
-                ended.wait(0.2)
-
-    def reached(count: int) -> bool:
-        return len(accepted) >= count
-
-    user = threading.Thread(target=deploy)
-    user.start()
-    try:
-        for count in (3, 6):
-            eventually(partial(reached, count), f"{count} deployments", 60)
-            server.kill()
-            server.start()
-        eventually(partial(reached, 9), "deployments after it was back", 60)
-    finally:
-        ended.set()
-        user.join(60)
-    assert all(isinstance(error, Unavailable) for error in refused), refused
-    # One that was refused may have been done all the same: the answer was lost.
-    wanted = eventually(lambda: tree.instances(service), "the root to answer")
-    assert accepted <= set(wanted)
-    assert len(wanted) <= len(accepted) + len(refused)
-    tree.wait_running(service, len(wanted), 60)
+    ordeal = Ordeal(tree, tmp_path)
+    ordeal.go_through(seed, [Fault("store", killed_server)], 20, rounds=6 if SOAK else 2)
+    ordeal.end()
     assert tree.pids() == before
-    tree.client.delete_service(service)
-    tree.wait_gone(service)
 
 
 def test_a_database_that_is_away_stops_no_work_and_is_said(tree: Tree, server: MongoServer) -> None:

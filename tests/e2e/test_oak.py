@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import MakeTree
+from tests.e2e.hosts import Host
 from tests.e2e.oak_cli import PORT, OakCli, free_address
 from tests.e2e.programs import eventually
 from tests.e2e.tree import Tree, process
@@ -15,12 +16,12 @@ from tests.e2e.tree import Tree, process
 @pytest.fixture(scope="module")
 def tree(plant: MakeTree) -> Tree:
     """One cluster with one node, at the port that the command line has built in."""
-    return plant(host=free_address(), port=PORT).start(alpha=["n1"])
+    return plant(host=Host(free_address()), port=PORT).start(alpha=["n1"])
 
 
 @pytest.fixture
 def oak(tree: Tree, oak_executable: Path, tmp_path: Path) -> OakCli:
-    return OakCli(oak_executable, tmp_path / "home", tree.host)
+    return OakCli(oak_executable, tmp_path / "home", tree.host.address)
 
 
 def sla(*services: dict[str, object]) -> dict[str, object]:

@@ -72,7 +72,7 @@ class Door:
     def program(self, name: str, protocol: int = PROTOCOL) -> Program:
         """A program that wants to join, not started yet."""
         if self.kind == "node":
-            program: Program = Node(name, self.tree.folder, self.parent, "process")
+            program: Program = Node(name, self.tree.folder, self.tree.host, self.parent, "process")
         else:
             program = self.tree.cluster_program(name)
         if protocol != PROTOCOL:
@@ -191,7 +191,7 @@ def test_an_identity_survives_and_needs_no_token_again(door: Door, tree: Tree) -
 
 def test_two_engines_cannot_share_a_folder(tree: Tree) -> None:
     node = tree.nodes["n1"]
-    twin = Node("twin", tree.folder, tree.clusters["alpha"], "process")
+    twin = Node("twin", tree.folder, tree.host, tree.clusters["alpha"], "process")
     twin.command[-1] = str(node.data)
     tree.guests.append(twin)
     twin.start(wait=False)
@@ -203,7 +203,7 @@ def test_two_engines_cannot_share_a_folder(tree: Tree) -> None:
 def test_nodes_join_while_the_root_is_away(tree: Tree) -> None:
     cluster = tree.clusters["alpha"]
     door = Door(tree, cluster, "node")
-    node = Node("apart", tree.folder, cluster, "process")
+    node = Node("apart", tree.folder, tree.host, cluster, "process")
     tree.nodes["apart"] = node
     with reconnecting(cluster):
         tree.root.kill()

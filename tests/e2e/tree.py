@@ -14,6 +14,7 @@ import psutil
 from mangrove.client.documents import Instance, Service
 from mangrove.client.root import RootClient
 from mangrove.model.phases import Phase
+from tests.e2e.hosts import HERE, Host
 from tests.e2e.programs import PATIENCE, Node, Parent, Program, eventually
 
 #: Trees that stand now, whose logs a failing test shows.
@@ -36,18 +37,20 @@ class Tree:
     """A root with clusters and nodes.
 
     lease: seconds, at both levels. broker: which, at both levels. stores: by a parent's name, where it keeps its state
-    if not in its folder. guests: programs that only end with the tree.
+    if not in its folder. hosts: by a program's name, where it runs if not here. guests: programs that only end with
+    the tree.
     """
 
     folder: Path
     free_port: Callable[[], int]
     lease: float = 10.0
-    host: str = "127.0.0.1"
+    host: Host = HERE
     port: int = 0
     broker: str = "mosquitto"
     clusters: dict[str, Parent] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     stores: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, Host] = field(default_factory=dict)
     guests: list[Program] = field(default_factory=list)
     _apps: int = 0
 
@@ -83,7 +86,10 @@ class Tree:
     def root_program(self, name: str, port: int) -> Parent:
         """A root, not started yet; those of one store need different names."""
         options = (*self._options, "--allow-default-admin")
-        return Parent("root", name, self.folder, self.host, port, *options, **self._environment("root"))
+        return Parent("root", name, self.folder, self._host(name), port, *options, **self._environment("root"))
+
+    def _host(self, program: str) -> Host:
+        return self.hosts.get(program, self.host)
 
     def _environment(self, parent: str) -> dict[str, str]:
         return {"MANGROVE_STORE": self.stores.get(parent, "")}
@@ -92,7 +98,7 @@ class Tree:
         """A cluster that has not joined yet."""
         options = (*self._options, "--name", name)
         port = self.free_port()
-        return Parent("cluster", name, self.folder, self.host, port, *options, **self._environment(name))
+        return Parent("cluster", name, self.folder, self._host(name), port, *options, **self._environment(name))
 
     @property
     def _options(self) -> tuple[str, ...]:
@@ -102,7 +108,7 @@ class Tree:
         self, name: str, cluster: str, *more: str, runtimes: str = "process", wait: bool = True, **environment: str
     ) -> Node:
         """A new node, which joins the cluster of that name. environment: of the engine."""
-        node = Node(name, self.folder, self.clusters[cluster], runtimes, *more, **environment)
+        node = Node(name, self.folder, self._host(name), self.clusters[cluster], runtimes, *more, **environment)
         self.nodes[name] = node
         node.start("--cluster", node.cluster.address, "--token", self.node_token(cluster), wait=wait)
         return node

@@ -20,6 +20,7 @@ from cluster_orchestrator.relaying import Relaying
 from mangrove import __version__
 from mangrove.base.errors import InvalidInput, MangroveError
 from mangrove.base.ids import new_id
+from mangrove.base.log import announce
 from mangrove.base.machine import boot_id
 from mangrove.client.join import token_in
 from mangrove.identity.join import Parent as Welcoming
@@ -134,7 +135,7 @@ def run(arguments: Sequence[str]) -> None:
         ending.callback(down.close)
         server = serve(app, options.host, options.port, threads=4)
         ending.callback(server.stop)
-        print(f"mangrove-cluster {__version__} ({joined.name}) listens on {options.host}:{server.port}", flush=True)
+        announce(f"mangrove-cluster {__version__} ({joined.name}) listens on {options.host}:{server.port}")
         running.wait_for_end()
 
 

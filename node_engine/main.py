@@ -13,7 +13,7 @@ from pathlib import Path
 from mangrove import __version__
 from mangrove.base.clock import SystemClock
 from mangrove.base.errors import MangroveError
-from mangrove.base.log import set_up_logging
+from mangrove.base.log import announce, set_up_logging
 from mangrove.base.notify import wait_for_signal
 from mangrove.client.join import token_in
 from node_engine.declared import add_options
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> None:
         shell.start()
         if options.metrics_port:
             ending.callback(serve_metrics(options.metrics_host, options.metrics_port, shell.readings))
-        print(f"mangrove-node {__version__} ({joined.name}) runs: {', '.join(shell.runtimes)}", flush=True)
+        announce(f"mangrove-node {__version__} ({joined.name}) runs: {', '.join(shell.runtimes)}")
         wait_for_signal(shell.post)
 
 

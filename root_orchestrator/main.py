@@ -11,6 +11,7 @@ from pathlib import Path
 from mangrove import __version__
 from mangrove.base.errors import InvalidInput
 from mangrove.base.ids import new_id
+from mangrove.base.log import announce
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.link.messages import PROTOCOL
 from mangrove.link.streams import STREAMS_OF_PARENT
@@ -146,7 +147,7 @@ def run(arguments: Sequence[str]) -> None:
         ending.callback(transport.close)
         server = serve(app, options.host, options.port, streams=streams)
         ending.callback(server.stop)
-        print(f"mangrove-root {__version__} listens on {options.host}:{server.port}", flush=True)
+        announce(f"mangrove-root {__version__} listens on {options.host}:{server.port}")
         running.wait_for_end()
 
 

@@ -124,3 +124,10 @@ def set_up_logging(program: str, level: str = "INFO", *, json_lines: bool = Fals
     handler.setFormatter(json_formatter(program) if json_lines else text_formatter(program))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     faulthandler.register(signal.SIGUSR1, file=2)
+
+
+def announce(text: str) -> None:
+    """A line on standard output, in one piece: where both standard streams go to one file, `print` may write the end of
+    its line behind what another thread logs meanwhile."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

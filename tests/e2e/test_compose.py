@@ -1,19 +1,23 @@
 """The set-ups in compose/, built and started as they are by docker-compose in a real Docker engine.
 
 What cannot be had without a registry is replaced: the base of the images by one made of this machine's own Python and
-Mosquitto, and the database (by SQLite).
+Mosquitto, MongoDB by a server that speaks its protocol and is a replica set from its start, and Prometheus' image by
+one of the machine's own. Grafana is not to be had.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -33,16 +37,35 @@ _REPOSITORY = Path(__file__).parents[2]
 _FILES = ("root.yml", "cluster.yml", "all-in-one.yml", "override.yml")
 #: Seconds for any command: building takes 40 on two busy cores.
 _PATIENCE = 400.0
-#: Stands for MongoDB, which is there and does nothing.
+#: Built instead of what is pulled.
+_STAND_INS = {
+    "mongo": f"""\
+FROM {BASE}
+COPY wheels /wheels
+RUN python3 -m venv /opt/mongo && /opt/mongo/bin/pip install --quiet --no-index --find-links /wheels secantusdb
+""",
+    "prometheus": f"""\
+FROM {BASE}
+COPY wheels/prometheus /bin/
+RUN mkdir /prometheus && chown 65534:65534 /prometheus
+USER 65534:65534
+ENTRYPOINT ["prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
+""",
+}
 _OVERRIDE = f"""\
 services:
   mongo:
-    image: {BASE}
-    command: [sleep, "1000"]
-    healthcheck: {{test: ["CMD", "true"], interval: 1s}}
+    image: mangrove-test-mongo:${{MANGROVE_TAG}}
+    build: {{context: .., dockerfile: compose/mongo.Dockerfile}}
+    command: [/opt/mongo/bin/secantusd-py, --host, 0.0.0.0, --storage-path, /data/db/data, --cache-size, 128M]
+    healthcheck:
+      test: [CMD, python3, -c, "import socket; socket.create_connection(('127.0.0.1', 27017), 1)"]
+      interval: 1s
   mongo-set:
     image: {BASE}
     command: ["true"]
+  prometheus:
+    build: {{context: .., dockerfile: compose/prometheus.Dockerfile}}
   root: {{healthcheck: {{interval: 1s}}}}
   cluster: {{healthcheck: {{interval: 1s}}}}
 """
@@ -81,7 +104,7 @@ def copy_of_the_source(folder: Path) -> None:
         if (_REPOSITORY / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(_REPOSITORY / name, folder / name)
-    wanted = [f"{_REPOSITORY}[root,cluster,node,docker]", "setuptools>=68", "wheel"]
+    wanted = [f"{_REPOSITORY}[root,cluster,node,docker]", "setuptools>=68", "wheel", "secantusdb"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder / "wheels"), *wanted]
     subprocess.run(command, check=True, timeout=_PATIENCE)
 
@@ -90,10 +113,14 @@ def copy_of_the_source(folder: Path) -> None:
 def project(
     docker_host: str, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Project]:
-    if shutil.which("docker-compose") is None:
-        pytest.skip("docker-compose is not installed")
+    prometheus = shutil.which("prometheus")
+    if shutil.which("docker-compose") is None or prometheus is None:
+        pytest.skip("docker-compose or prometheus is not installed")
     folder = tmp_path_factory.mktemp("compose")
     copy_of_the_source(folder)
+    shutil.copy2(prometheus, folder / "wheels")
+    for name, text in _STAND_INS.items():
+        (folder / "compose" / f"{name}.Dockerfile").write_text(text)
     with contextlib.closing(docker.APIClient(base_url=docker_host, version="auto", timeout=120)) as api:
         load_base(api, pytest.MonkeyPatch())
     load_image(docker_host)
@@ -109,8 +136,10 @@ def project(
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": "/source/wheels",
         "MANGROVE_BIND": "127.0.0.1",
-        "MANGROVE_ROOT_STORE": "",
-        "MANGROVE_CLUSTER_STORE": "",
+        "MANGROVE_ROOT_STORE": "mongodb://mongo:27017/mangrove_root?directConnection=true",
+        "MANGROVE_CLUSTER_STORE": "mongodb://mongo:27017/mangrove_cluster?directConnection=true",
+        "PROMETHEUS_IMAGE": f"mangrove-test-prometheus:test{os.getpid()}",
+        "PROMETHEUS_PORT": str(free_port()),
         "DOCKER_SOCKET": socket,
         "DOCKER_GID": str(os.stat(socket).st_gid),
         **{name: str(free_port()) for name in ports},
@@ -120,7 +149,8 @@ def project(
         made.compose("build", "--quiet")
         yield made
     finally:
-        made.compose("--profile", "node", "down", "--volumes", "--remove-orphans", "--timeout", "5")
+        profiles = ("--profile", "node", "--profile", "metrics")
+        made.compose(*profiles, "down", "--volumes", "--remove-orphans", "--timeout", "5")
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +192,7 @@ def test_a_root_a_cluster_and_a_node(project: Project, engine: docker.DockerClie
     running = eventually(containers, "the instance to run", 60)
 
     # All of it starts anew, with the same identities; the instance is no part of it.
-    project.compose("restart", "--timeout", "20", "root", "cluster", "node")
+    project.compose("restart", "--timeout", "20", "mongo", "root", "cluster", "node")
     eventually(logged_in, "the root to answer again")
     eventually(live, "the node to be there again", 60)
     eventually(
@@ -172,6 +202,29 @@ def test_a_root_a_cluster_and_a_node(project: Project, engine: docker.DockerClie
 
     client.delete_application(made.id)
     eventually(lambda: not containers(), "the instance to be gone")
+
+
+def test_prometheus_hears_them(project: Project) -> None:
+    project.compose("--profile", "metrics", "up", "--detach", "root", "cluster", "prometheus")
+
+    def asked(path: str) -> Any:
+        address = f"http://127.0.0.1:{project.environment['PROMETHEUS_PORT']}/api/v1/{path}"
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+            return json.load(answer)["data"]
+        return {}
+
+    def heard() -> bool:
+        targets = asked("targets").get("activeTargets", [])
+        return {each["labels"]["job"] for each in targets if each["health"] == "up"} >= {
+            "mangrove-root",
+            "mangrove-cluster",
+        }
+
+    eventually(heard, "Prometheus to hear root and cluster", 90)
+    [written] = asked("query?query=mangrove_store_writable%7Bjob=%22mangrove-root%22%7D")["result"]
+    assert written["value"][1] == "1"
+    [group] = asked("rules")["groups"]
+    assert len(group["rules"]) > 10
 
 
 def test_what_the_images_hold(project: Project, engine: docker.DockerClient) -> None:

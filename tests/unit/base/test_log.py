@@ -76,3 +76,25 @@ print("goes on")
     subprocess.run([sys.executable, "-c", program, str(log)], check=True, timeout=60)
     assert "in stuck\n" in log.read_text()
     assert log.read_text().endswith("goes on\n")
+
+
+def test_what_is_announced_is_a_line_whatever_others_write_meanwhile(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    program = """
+import logging, threading
+from mangrove.base.log import announce, set_up_logging
+set_up_logging("test")
+
+def chatter():
+    for _ in range(2000):
+        logging.warning("chatter")
+
+thread = threading.Thread(target=chatter)
+thread.start()
+while thread.is_alive():
+    announce("an announcement")
+"""
+    with log.open("wb") as file:
+        subprocess.run([sys.executable, "-u", "-c", program], check=True, timeout=60, stdout=file, stderr=file)
+    lines = set(log.read_text().splitlines())
+    assert {line for line in lines if not line.endswith("root: chatter")} == {"an announcement"}

@@ -144,7 +144,14 @@ def test_events_of_all_or_about_one_thing(cli: CommandLine, root: RootApi, web: 
     assert texts("--about", "alpha") == ["text 4"]
     assert cli("events", "--about", "beta").code == 3
     first = json.loads(cli("events", "-o", "json").output.splitlines()[0])
-    assert first == {"id": f"{1:024x}", "time": 1e9 + 1, "kind": "placed", "subject": f"{web}.0", "text": "text 1"}
+    assert first == {
+        "id": f"{1:024x}",
+        "time": 1e9 + 1,
+        "kind": "placed",
+        "subject": f"{web}.0",
+        "text": "text 1",
+        "cluster": "",
+    }
 
 
 def test_explaining_says_why_something_waits(cli: CommandLine, root: RootApi, web: str) -> None:

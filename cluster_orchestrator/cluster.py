@@ -162,7 +162,7 @@ class Cluster:
         put, remove = {}, []
         for id in told:
             self._remember(id)
-            status = self._status(id)
+            status = self.status(id)
             if status is None:
                 remove.append(id)
             else:
@@ -180,13 +180,17 @@ class Cluster:
             if len(self._given) > _REMEMBERED:
                 del self._given[next(iter(self._given))]
 
-    def _status(self, id: str) -> Status | None:
+    def status(self, id: str) -> Status | None:
+        """What is said of a slot (the root's attempt). May be called from any thread."""
         parent = self.parent
         slot, placement = parent.slots.get(id), parent.placements.get(id)
         if slot is None and placement is None:
             return None
         if slot is None or slot.desired == "stop":
             return Status(id, Phase.STOPPING, "being removed")
+        held = parent.holds.get(id)
+        if held is not None and not (placement is not None and placement.final is not None):
+            return Status(id, Phase.HELD, held.text, since=held.since)
         current = placement.current if placement is not None else None
         if current is None:
             return slot_status(id, placement, None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cluster_orchestrator.operator_commands import events, hold, instances, release
 from mangrove.base.errors import InvalidInput
 from mangrove.cli import complete
 from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
@@ -28,6 +29,10 @@ _DATA = click.option(
 @click.group()
 def cluster() -> None:
     """List clusters, let one join, run one."""
+
+
+for _command in (instances, hold, release, events):
+    cluster.add_command(_command)
 
 
 @cluster.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

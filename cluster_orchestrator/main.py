@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from flask import Flask
 
-from cluster_orchestrator import local
+from cluster_orchestrator import holding, local
 from cluster_orchestrator.cluster import Cluster
 from cluster_orchestrator.joining import identity_in, join_root
 from cluster_orchestrator.relaying import Relaying
@@ -123,8 +123,9 @@ def run(arguments: Sequence[str]) -> None:
         own = local.routes(
             base.store, base.clock, cluster_id=joined.child, nodes=cluster.nodes, on_revoked=base.refresh_accounts
         )
+        holds = holding.routes(base.store, base.clock, joined.name, cluster.status)
         operator = local.keep_operator_token(base.data, base.secret)
-        register(app, [*common, metrics_route(exposition, base.metrics_token), *own], local.guard(operator))
+        register(app, [*common, metrics_route(exposition, base.metrics_token), *own, *holds], local.guard(operator))
         running.start()
         ending.callback(running.stop)
         relay_loop.start()

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mangrove.client.documents import Application, Cluster, Event, Instance, Node, Past, Service
+from mangrove.client.documents import Application, Cluster, Event, Instance, LocalInstance, Node, Past, Service
 from mangrove.client.root import RootClient
 from mangrove.model.phases import Phase
 
@@ -183,6 +183,21 @@ def nodes_table(nodes: Iterable[Node], title: str = "") -> Table:
             memory,
             str(node.instances),
             plain(", ".join(node.capacity.runtimes)),
+        )
+    return made
+
+
+def local_instances_table(instances: Iterable[LocalInstance]) -> Table:
+    """What a cluster tells its operator of what it runs."""
+    made = table("", "instance", "phase", "node", ">restarts", "id", "reason")
+    for each in instances:
+        made.add_row(
+            plain(each.name),
+            coloured(each.phase),
+            plain(each.node),
+            str(each.restarts),
+            plain(each.id),
+            plain(each.reason),
         )
     return made
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mangrove.base.errors import InvalidInput
-from mangrove.client.documents import JoinToken
+from mangrove.client.documents import Event, JoinToken, LocalInstance
 from mangrove.client.http import TIMEOUT, HttpClient, parse_address
 
 #: Where a cluster listens unless it is told otherwise.
@@ -28,6 +28,24 @@ class ClusterClient:
         """A new token for `uses` nodes to join within `ttl` seconds."""
         body = {"ttl": ttl, "uses": uses}
         return self._http.request("POST", "/api/v1/node-tokens", body, bearer=self._operator, form=JoinToken)
+
+    def instances(self) -> list[LocalInstance]:
+        """What the cluster was given, and how it is."""
+        return self._http.request("GET", "/api/v1/instances", bearer=self._operator, form=list[LocalInstance])
+
+    def hold(self, instance: str, reason: str = "") -> None:
+        """Stop an instance (by its id here) until it is released."""
+        path = f"/api/v1/instances/{quote(instance, safe='')}/hold"
+        self._http.request("PUT", path, {"reason": reason}, bearer=self._operator, form=Any)
+
+    def release(self, instance: str) -> None:
+        """Let an instance run again."""
+        path = f"/api/v1/instances/{quote(instance, safe='')}/hold"
+        self._http.request("DELETE", path, bearer=self._operator, form=Any)
+
+    def events(self) -> list[Event]:
+        """The newest that happened here, the oldest first."""
+        return self._http.request("GET", "/api/v1/events", bearer=self._operator, form=list[Event])
 
     def revoke_node_token(self, id: str) -> None:
         self._http.request("DELETE", f"/api/v1/node-tokens/{quote(id, safe='')}", bearer=self._operator, form=Any)

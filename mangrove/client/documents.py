@@ -143,6 +143,18 @@ class Event(msgspec.Struct, frozen=True):
     cluster: str = ""
 
 
+class LocalInstance(msgspec.Struct, frozen=True):
+    """An instance as its cluster tells its operator. id: the cluster's own; name: `application.service.number`."""
+
+    id: str
+    name: str
+    phase: Phase
+    reason: str = ""
+    node: str = ""
+    restarts: int = 0
+    since: float = 0.0
+
+
 class Scaled(msgspec.Struct, frozen=True):
     """What it took to have so many instances. added, removed: their numbers."""
 

@@ -17,6 +17,7 @@ SERVICES = "services"  # Service, written by the API
 SLOTS = "slots"  # Slot, written by the API (root) or the link to the parent (cluster)
 SPECIFICATIONS = "specifications"  # Specification by digest; immutable, so anyone may add one
 PLACEMENTS = "placements"  # Placement by slot, written by the controller
+HOLDS = "holds"  # Hold by slot, written by an operator of the parent's machine; removed with the slot
 OBSERVED = "observed"  # Observed by attempt, written by the link to the children
 CHILDREN = "children"  # Child by id, written by the link to the children
 IDENTITIES = "identities"  # Identity by child id, written by join and revocation
@@ -152,6 +153,14 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.current is not None:
             known.append(self.current)
         return [(each.child, each.attempt) for each in known]
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """That an operator has stopped a slot here, until they release it. text: so, in words; since: wall-clock."""
+
+    slot: str
+    text: str
+    since: float
 
 
 class Observed(msgspec.Struct, frozen=True):

@@ -22,6 +22,8 @@ TABLE: tuple[Kind, ...] = (
     Kind("completed", "instance", "It did what it was to do once, and ended well."),
     Kind("moved", "instance", "It goes elsewhere, since where it was is silent or was removed."),
     Kind("replaced", "instance", "It makes way for the newer version of its service."),
+    Kind("held", "instance", "An operator of its cluster has stopped it there, until they release it."),
+    Kind("released", "instance", "The operator lets it run again."),
     Kind("handed-back", "instance", "A cluster found no place for it and gave it back to the root."),
     # -- services
     Kind("rollout-begun", "service", "A newer version is being rolled out, one instance after another."),

@@ -16,6 +16,7 @@ class Phase(StrEnum):
     RUNNING = "running"
     BACKING_OFF = "backing_off"  # ended without success; it is started again in place after a delay
     STOPPING = "stopping"
+    HELD = "held"  # an operator of the cluster has stopped it there, until they release it
     COMPLETED = "completed"  # a one_shot that ended with success; final
     FAILED = "failed"  # the child has given up on it; final
     LOST = "lost"  # what ran it is gone and will not say how it ended; final

@@ -96,6 +96,15 @@ def decide(
     return _give_away(slot, _begun_anew(slot, placement), view, now, new_id, may_refuse, told)
 
 
+def hold(placement: Placement, view: View, now: float, reason: str) -> Decision:
+    """What stands while an operator of this parent's machine holds a slot: its attempt is withdrawn, none is given, and
+    it is not handed back; what waited begins anew when it is released. reason: that it is held, and by whom."""
+    placement = _without_current(_settle_leaving(placement, view), view, reason, now)
+    return Decision(
+        msgspec.structs.replace(placement, reason=reason, failures=0, not_before=0.0, waiting_since=0.0, refused={})
+    )
+
+
 def _settle_leaving(placement: Placement, view: View) -> Placement:
     leaving = tuple(given for given in placement.leaving if not view.has_ended(given))
     if len(leaving) == len(placement.leaving):
@@ -184,7 +193,8 @@ def _judge_current(
     if silent is not None and view.has_ended(current):
         told.append(Told("moved", f"moves, because {view.name(current.child)} was removed"))
         return _without_current(placement, view, f"{view.name(current.child)} was removed", now), None
-    if silent is not None or (status is not None and status.silent):
+    held = status is not None and phase is Phase.HELD  # there by a person's wish, and nothing runs that could be lost
+    if not held and (silent is not None or (status is not None and status.silent)):
         return _judge_silent(slot, placement, current, view, now, told)
     if phase == Phase.RUNNING and (placement.failures or placement.refused or placement.renewing):
         placement = msgspec.structs.replace(placement, refused={}, failures=0, renewing=False)

@@ -22,7 +22,7 @@ from mangrove.link.transports.interface import Connected, Disconnected, ParentTr
 from mangrove.model import documents
 from mangrove.model.attempt import Usage
 from mangrove.model.child import NodeView
-from mangrove.model.documents import Child, Event, Identity, Observed, Placement, Slot
+from mangrove.model.documents import Child, Event, Hold, Identity, Observed, Placement, Slot
 from mangrove.model.events import KINDS
 from mangrove.model.position import Position
 from mangrove.model.specification import Preference
@@ -201,6 +201,11 @@ class Parent:
         return self._slots.placements
 
     @property
+    def holds(self) -> Mapping[str, Hold]:
+        """What an operator of this machine holds, by slot."""
+        return self._slots.holds
+
+    @property
     def observed(self) -> Mapping[str, Observed]:
         """What was heard, by attempt."""
         return self._children.observed
@@ -283,11 +288,16 @@ class Parent:
                 self._children.identified(stored.read(Identity))
             slots = self.store.load(documents.SLOTS)
             self._slots.replace_all({stored.id: stored.read(Slot) for stored in slots})
+            holds = {stored.id: stored.read(Hold) for stored in self.store.load(documents.HOLDS)}
+            for id in self.holds.keys() | holds.keys():
+                self._slots.hold_changed(id, holds.get(id))
 
     def _follow(self, change: Change) -> None:
         document = change.document
         if change.collection == documents.SLOTS:
             self._slots.change(change.id, None if document is None else msgspec.convert(document, Slot))
+        elif change.collection == documents.HOLDS:
+            self._slots.hold_changed(change.id, None if document is None else msgspec.convert(document, Hold))
         elif change.collection == documents.IDENTITIES and document is not None:
             self._children.identified(msgspec.convert(document, Identity))
 

@@ -17,11 +17,11 @@ from mangrove.base.ids import NewId
 from mangrove.base.log import about
 from mangrove.model import documents
 from mangrove.model.attempt import Attempt, Status
-from mangrove.model.documents import Given, Placement, Slot
+from mangrove.model.documents import Given, Hold, Placement, Slot
 from mangrove.model.phases import Phase
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
-from mangrove.reconcile.parent import decide
+from mangrove.reconcile.parent import decide, hold
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
@@ -43,6 +43,7 @@ class Slots:
     ) -> None:
         self.wanted: dict[str, Slot] = {}
         self.placements: dict[str, Placement] = {}
+        self.holds: dict[str, Hold] = {}  # slot → that an operator of this machine holds it
         self._fleet = fleet
         self._ledger = ledger
         self._journal = journal
@@ -68,6 +69,8 @@ class Slots:
             self.wanted[stored.id] = stored.read(Slot)
         for stored in store.load(documents.PLACEMENTS):
             self._place(stored.id, stored.read(Placement))
+        for stored in store.load(documents.HOLDS):
+            self.holds[stored.id] = stored.read(Hold)
         self._rollouts.load()
         self._dirty |= self.wanted.keys() | self.placements.keys()
         self._told |= self._dirty
@@ -83,6 +86,20 @@ class Slots:
         elif before is not None:
             self._rollouts.gone(id, before)
         self._dirty.add(id)
+
+    def hold_changed(self, id: str, held: Hold | None) -> None:
+        """An operator holds a slot, or has released it."""
+        before, slot = self.holds.pop(id, None), self.wanted.get(id)
+        if held is not None and slot is None and id not in self.placements:
+            self._ledger.write(Delete(documents.HOLDS, id))  # it went while they spoke
+            return
+        if held is not None:
+            self.holds[id] = held
+        if slot is not None and (before is None) != (held is None):
+            what, text = ("held", held.text) if held is not None else ("released", "released by an operator")
+            self._journal.tell(what, _subject(id, slot), f"{self._name(slot)} is {text}")
+        self._dirty.add(id)
+        self._told.add(id)
 
     def replace_all(self, slots: dict[str, Slot]) -> None:
         """These and no others are there now."""
@@ -155,7 +172,11 @@ class Slots:
         wall = self._clock.wall()
         placement = before or Placement(id)
         now = self._rollouts.now(slot, placement, view, wall) if slot is not None else None
-        decision = decide(now, placement, view, wall, self._new_id, may_refuse=may_refuse)
+        held = self.holds.get(id)
+        if held is not None and slot is not None and slot.desired == "run" and placement.final is None:
+            decision = hold(placement, view, wall, held.text)
+        else:
+            decision = decide(now, placement, view, wall, self._new_id, may_refuse=may_refuse)
         for told in decision.told:
             self._journal.tell(told.kind, _subject(id, slot), f"{self._name(slot)} {told.text}")
         if decision.wake is not None:
@@ -258,6 +279,8 @@ class Slots:
             self._ledger.write(Delete(documents.PLACEMENTS, id))
         self._homeless.discard(id)
         self._failing.pop(id, None)
+        if self.holds.pop(id, None) is not None:
+            self._ledger.write(Delete(documents.HOLDS, id))
         self._told.add(id)
         if slot is not None:
             self.wanted.pop(id, None)

@@ -31,6 +31,7 @@ _TABLE: dict[Phase, tuple[str, str]] = {
     Phase.LOST: ("DEAD", "what ran it is gone"),
     Phase.COMPLETED: ("COMPLETED", "ended with success"),
     Phase.STOPPING: ("UNDEPLOYED", "stopping"),
+    Phase.HELD: ("UNDEPLOYED", "held by an operator of its cluster"),
     Phase.REFUSED: ("NO_WORKER_CAPACITY", "refused"),
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from mangrove.base.errors import Conflict
 from mangrove.link.transports.interface import Received
-from mangrove.model.documents import EVENTS, IDENTITIES, OBSERVED, PLACEMENTS, SLOTS, Placement
+from mangrove.model.documents import EVENTS, HOLDS, IDENTITIES, OBSERVED, PLACEMENTS, SLOTS, Hold, Placement
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.store.interface import Delete, Put, StaleLease
@@ -315,3 +315,71 @@ def test_junk_on_the_transport_changes_nothing(house: House, child: TestedChild)
     house.parent.work()
     assert house.disk.revision() == revision
     assert house.parent.link.dropped == 63
+
+
+# -- held by an operator
+
+
+def held(house: House, slot: str) -> None:
+    house.write(Put(HOLDS, slot, msgspec.to_builtins(Hold(slot, "held at alpha by an operator", 5.0))))
+
+
+def test_what_an_operator_holds_is_stopped_and_stays_so_until_it_is_released(house: House, child: TestedChild) -> None:
+    slot = house.want()
+    house.run(1.0)
+    held(house, slot)
+    house.run(30.0)
+    assert child.seen[-1] == set()
+    stored = placement(house, slot)
+    assert stored is not None
+    assert (stored.current, stored.leaving, stored.final) == (None, (), None)
+    assert stored.reason == "held at alpha by an operator"
+    assert house.parent.fleet.rows[child.identity.id].reserved == Resources(), "its room is free for others"
+    house.start()  # it is remembered
+    house.run(30.0)
+    assert house.attempt(slot) == ""
+    house.write(Delete(HOLDS, slot))
+    house.run(1.0)
+    assert child.seen[-1] == {house.attempt(slot)}
+    said = events(house)
+    assert "web/0 is held at alpha by an operator" in said
+    assert "web/0 is released by an operator" in said
+
+
+def test_what_is_held_is_not_handed_back(house: House) -> None:
+    house.start(may_refuse=lambda: True)
+    slot = house.want()
+    held(house, slot)
+    house.run(30.0)
+    stored = placement(house, slot)
+    assert stored is not None
+    assert stored.final is None
+
+
+def test_a_hold_goes_with_its_slot(house: House, child: TestedChild) -> None:
+    slot = house.want()
+    house.run(1.0)
+    held(house, slot)
+    house.run(3.0)
+    house.want(desired="stop")
+    house.run(3.0)
+    assert house.disk.get(SLOTS, slot) is None
+    assert house.disk.load(HOLDS) == []
+
+
+def test_a_hold_of_what_is_gone_is_forgotten(house: House, child: TestedChild) -> None:
+    held(house, "s.7")
+    house.run(1.0)
+    assert house.disk.load(HOLDS) == []
+
+
+def test_what_a_cluster_holds_stays_there_though_the_cluster_is_silent(house: House, child: TestedChild) -> None:
+    slot = house.want()
+    house.run(1.0)
+    attempt = house.attempt(slot)
+    child.says(attempt, Phase.HELD, "held at alpha by an operator")
+    house.run(3.0)
+    house.child("n2")
+    child.alive = False
+    house.run(30.0)
+    assert house.attempt(slot) == attempt

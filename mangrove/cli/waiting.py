@@ -44,11 +44,13 @@ def _bars(names: Mapping[str, str]) -> Iterator[Callable[[str, Progress], None]]
         pulls: dict[str, TaskID] = {}  # by image; a bar for each that was once on its way
 
         def show(id: str, now: Progress) -> None:
-            bars.update(tasks[id], completed=now.done, total=now.total or None, doing=escape(now.doing))
+            doing = now.doing
             for pull in now.pulls:
+                doing = doing.removesuffix(f", {pull}")  # a bar shows it
                 if pull.image not in pulls:
                     pulls[pull.image] = bars.add_task(f"  {escape(pull.image)}", total=None, doing="MiB pulled")
                 bars.update(pulls[pull.image], completed=pull.done, total=pull.total or None)
+            bars.update(tasks[id], completed=now.done, total=now.total or None, doing=escape(doing))
 
         yield show
 

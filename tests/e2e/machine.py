@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,7 @@ class Machine:
         assert not ok or said.code == 0, said.all
         return said
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start a command."""
         unset = {f"MANGROVE_{name}" for name in ("DIR", "ROOT", "CONTEXT", "USER", "PASSWORD")} | {"XDG_CONFIG_HOME"}
         own = {name: value for name, value in os.environ.items() if name not in unset}
@@ -60,7 +62,7 @@ class Machine:
             [str(Path(sys.executable).with_name("mangrove")), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             env={**own, "HOME": str(self.home), "TMPDIR": str(self.home), **self.environment},
         )
@@ -117,3 +119,31 @@ def _command_line(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return "(gone meanwhile)"
+
+
+@contextlib.contextmanager
+def at_a_terminal(machine: Machine, *arguments: str) -> Iterator[Callable[[], str]]:
+    """A command with its errors and bars at a terminal: what that has shown, without colours. It must end well."""
+    ours, theirs = os.openpty()
+    os.set_blocking(ours, False)
+    shown = bytearray()
+
+    def read() -> str:
+        with contextlib.suppress(OSError):  # nothing new, or its end
+            while piece := os.read(ours, 65536):
+                shown.extend(piece)
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode(errors="replace"))
+
+    try:
+        with machine.begin(*arguments, stderr=theirs) as process:
+            os.close(theirs)
+            try:
+                yield read
+                assert process.wait(LONG) == 0, read()
+            except BaseException as error:
+                error.add_note(read()[-2000:])
+                raise
+            finally:
+                process.kill()
+    finally:
+        os.close(ours)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +17,10 @@ from docker.models.containers import Container
 
 from mangrove.model.phases import Phase
 from tests.e2e.conftest import MakeTree
+from tests.e2e.machine import Machine, at_a_terminal
 from tests.e2e.programs import eventually, reconnecting
 from tests.e2e.tree import Tree, process
-from tests.integration.runtimes import IMAGE, load_image
+from tests.integration.runtimes import IMAGE, busybox_layer, load_image, registry, tar_of
 
 pytestmark = pytest.mark.docker
 
@@ -230,3 +233,27 @@ def test_deleting_ends_the_containers(tree: Tree, engine: docker.DockerClient) -
     eventually(lambda: not containers(tree, engine), "all to be gone")
     assert time.monotonic() - began < 60
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_bar_shows_how_far_a_pull_is(
+    tree: Tree, engine: docker.DockerClient, registry_port: int, tmp_path: Path
+) -> None:
+    with registry(registry_port) as shelf:
+        image = shelf.add("team/app", "bar", busybox_layer(), tar_of("noise", os.urandom(6 * 2**20)))
+        shelf.hurry.clear()
+        service = deploy(tree, instances=0, code=image)
+        application = tree.client.application(tree.service(service).application).name
+        machine = Machine(tmp_path, {"MANGROVE_PASSWORD": "Admin", "COLUMNS": "150", "TERM": "xterm"})
+        try:
+            with at_a_terminal(
+                machine, "scale", "--wait", "--root", tree.root.address, f"{application}.web", "1"
+            ) as shown:
+                eventually(lambda: re.search(r"team/app:bar .* [1-6]/7 .* MiB pulled", shown()), "a bar half way")
+                shelf.hurry.set()
+                eventually(lambda: re.search(rf"{application}\.web .* 1/1 ", shown()), "the bar of the service")
+        finally:
+            shelf.hurry.set()
+            tree.client.delete_service(service)
+            tree.wait_gone(service)
+            eventually(lambda: not containers(tree, engine), "its container to be gone")
+            engine.images.remove(image)

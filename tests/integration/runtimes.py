@@ -103,13 +103,18 @@ def load_image(host: str, name: str = IMAGE, *changes: str) -> str:
 class Registry:
     """An image registry on loopback (the Docker registry's HTTP API V2, as much as a pull needs).
 
-    asked: paths that were asked for. images: manifest by `name/reference`; blobs: by digest.
+    asked: paths that were asked for. images: manifest by `name/reference`; blobs: by digest. hurry: while it is not
+    set, of what is larger than 1 MiB the first half is sent slowly, and the rest not at all.
     """
 
     images: dict[str, bytes] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     port: int = 0
+    hurry: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.hurry.set()
 
     def add(self, name: str, tag: str, *layers: bytes) -> str:
         """Add an image made of tars; returns what to pull."""
@@ -167,7 +172,12 @@ def registry(port: int) -> Iterator[Registry]:
             self.send_header("Docker-Content-Digest", _digest(found))
             self.end_headers()
             if body:
-                self.wfile.write(found)
+                sent = 0
+                while len(found) > 2**20 and sent < len(found) // 2 and not shelf.hurry.wait(0.1):
+                    sent += self.wfile.write(found[sent : sent + 2**16])
+                if len(found) > 2**20:
+                    shelf.hurry.wait(60)
+                self.wfile.write(found[sent:])
 
         def log_message(self, format: str, *args: object) -> None:
             """Not to the tests' output."""
@@ -179,6 +189,7 @@ def registry(port: int) -> Iterator[Registry]:
     try:
         yield shelf
     finally:
+        shelf.hurry.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -48,6 +48,9 @@ from mangrove.model.child import Capacity
 
 #: No welcome within this time means that this broker does not lead to the parent (design: 5 s).
 WELCOME_TIMEOUT = 5.0
+#: A hello is said again on the same connection after this time, then after twice as long, and so on: it was lost, or
+#: came before the parent had subscribed. Longer than a round trip over a slow uplink; with a short lease sooner.
+HELLO_AGAIN = 1.0
 #: A TCP connection to a broker that takes longer is not usable for beats anyway.
 OPEN_TIMEOUT = 10.0
 #: How long to wait before sending state again that the other side does not confirm: longer than a round trip over a
@@ -135,7 +138,8 @@ class ChildLink:
         self._lanes = Lanes()
         self._deadline = 0.0
         self._patience = 0.0
-        self._greeted = 0.0
+        self._greeted = 0.0  # when the first hello of this session was sent
+        self._greet_again = 0.0
         self._retry = RETRY_FIRST
         self._beat_period = 2.0
         self._next_beat = 0.0
@@ -154,6 +158,12 @@ class ChildLink:
         self.state = "greeting"
         self._greeted = now
         self._deadline = now + WELCOME_TIMEOUT
+        self._greet(now)
+
+    def _greet(self, now: float) -> None:
+        """Say hello, again if no welcome comes soon. The lease counts from the first, whichever was heard."""
+        pause = max(now - self._greeted, min(HELLO_AGAIN, RETRY_OF_LEASE * self.lease))
+        self._greet_again = now + pause
         who = self.identity
         hello = Hello(
             name=who.name,
@@ -252,7 +262,10 @@ class ChildLink:
 
     def _acknowledged(self, message: Ack, now: float) -> None:
         if message.unknown:
-            self._begin_anew(now)
+            if self.state == "greeting":  # the hello came late: the parent had given this session up, or started anew
+                self._close(now)
+            else:
+                self._begin_anew(now)
             return
         sent = self._beats.get(message.beat)
         if sent is None or self.state not in ("reporting", "settled"):
@@ -306,6 +319,8 @@ class ChildLink:
         elif self.state in ("opening", "greeting"):
             if now >= self._deadline:
                 self._close(now)
+            elif self.state == "greeting" and now >= self._greet_again:
+                self._greet(now)
         else:
             if now >= self._patience:
                 # Connected, but the parent does not hear us or we do not hear it: try another way.
@@ -320,8 +335,10 @@ class ChildLink:
 
     def next_wake(self) -> float:
         """When `tick` wants to be called at the latest."""
-        if self.state in ("closed", "opening", "greeting"):
+        if self.state in ("closed", "opening"):
             return self._deadline
+        if self.state == "greeting":
+            return min(self._deadline, self._greet_again)
         wake = min(self._next_beat, self._patience)
         return min(wake, self._deadline) if self.state == "reporting" else wake
 

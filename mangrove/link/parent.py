@@ -59,6 +59,8 @@ from mangrove.model.child import Capacity, NodeView
 
 #: How long an assignment may stay unconfirmed before it is sent again: as for reports (child.py).
 REPAIR_AFTER = 2.0
+#: What `admit` says of a hello with a connect number that was seen: it was late or is a replay, and nobody's fault.
+OLD_HELLO = "an old hello came again"
 #: Calls that may wait for an answer from one child; more are refused at once.
 MAX_CALLS = 64
 
@@ -116,8 +118,8 @@ class Peer:
 class ParentLink:
     """All children's links to this parent.
 
-    key_of: the link key of a child that may speak, or None. admit: a reason to refuse a hello, or empty; it judges
-    incarnations and clones, and whether the store went back. revision: of the store, with all that was decided.
+    key_of: the link key of a child that may speak, or None. admit: a reason to refuse a hello, `OLD_HELLO`, or empty;
+    it judges incarnations and clones, and whether the store went back. revision: of the store, with all decisions.
     behind: seconds, at a time, since this parent as a child sent what its own parent acknowledged last; 0 for a root.
     """
 
@@ -276,6 +278,9 @@ class ParentLink:
         repeated = header.session == peer.session
         if not repeated:
             reason = self._reason_to_refuse(child, hello)
+            if reason == OLD_HELLO:
+                self._send(child, peer, ACK, Ack(header.sequence, unknown=True), session=header.session, via=via)
+                raise BadMessage(reason)
             if reason:
                 self.events.append(Refused(child, reason))
                 self._send(child, peer, WELCOME, Welcome(False, reason), session=header.session, via=via)

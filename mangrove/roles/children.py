@@ -16,7 +16,7 @@ from mangrove.base.clock import Clock
 from mangrove.base.log import about
 from mangrove.link import parent_events as link
 from mangrove.link.messages import NODES, Hello
-from mangrove.link.parent import ParentLink
+from mangrove.link.parent import OLD_HELLO, ParentLink
 from mangrove.model import documents
 from mangrove.model.attempt import Usage
 from mangrove.model.child import NodeView
@@ -117,7 +117,7 @@ class Children:
         if hello.incarnation == known.incarnation and hello.boot != known.boot:
             return f"{said} on another boot: two devices have the same identity; let one of them join anew"
         if hello.incarnation == known.incarnation and hello.connect <= known.connect:
-            return "an old hello came again"
+            return OLD_HELLO
         return ""
 
     def silent_for(self, child: str) -> float | None:
@@ -201,7 +201,7 @@ class Children:
         elif isinstance(event, link.Suspect):
             self._on_broken(child, f"the connection of {self.name(child)} broke")
             self._tell("suspect", child, f"the connection of {self.name(child)} broke")
-        elif self._refused.get(child) != event.reason:  # it asks again and again, and old hellos can be replayed
+        elif self._refused.get(child) != event.reason:  # it asks again and again
             self._refused[child] = event.reason
             self._tell("refused", child, f"{self.name(child)} was turned away: {event.reason}")
 

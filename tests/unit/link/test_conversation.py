@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mangrove.link.child import DEFAULT_LEASE, REFUSED_RETRY, RETRY_LAST, WELCOME_TIMEOUT
+from mangrove.link.child import DEFAULT_LEASE, HELLO_AGAIN, REFUSED_RETRY, RETRY_LAST, WELCOME_TIMEOUT
 from mangrove.link.child_events import Asked, Assigned, TurnedAway, Welcomed
 from mangrove.link.envelope import Header, seal, topic_of, unseal
 from mangrove.link.messages import DOWN_KINDS, PROTOCOL, UP_KINDS, Ack, Call, Gone, Hello, Reply, Report, Welcome
-from mangrove.link.parent import MAX_CALLS
+from mangrove.link.parent import MAX_CALLS, OLD_HELLO
 from mangrove.link.parent_events import CapacityChanged, Greeted, Measured, Refused, Reported, Suspect
 from mangrove.model.attempt import Attempt, Status, Usage
 from mangrove.model.phases import Phase
@@ -235,6 +235,71 @@ def test_a_child_that_was_given_up_is_heard_no_more() -> None:
 
 
 # -- getting through
+
+
+def lose(talk: Talk, kind: str, times: int) -> None:
+    """Lose the next messages of a kind, in whatever direction they go."""
+    left = [times]
+
+    def lost(direction: str, said: str) -> bool:
+        left[0] -= said == kind
+        return said == kind and left[0] >= 0
+
+    talk.lost = lost
+
+
+@pytest.mark.parametrize("kind", ["hello", "welcome"])
+def test_a_hello_that_is_not_answered_is_said_again_on_the_same_connection(kind: str) -> None:
+    talk = Talk()
+    lose(talk, kind, 1)
+    talk.step(0.0)
+    assert talk.child.next_wake() == talk.now + HELLO_AGAIN
+    talk.steps(HELLO_AGAIN + 0.2)
+    assert talk.state() == "settled"
+    assert (talk.opened, talk.said("up").count("hello")) == ([0], 2)
+    first, again = (opened(payload, "up", said) for _, said, payload in talk.sent if said == "hello")
+    assert first[0].session == again[0].session
+    assert first[1] == again[1]
+
+
+def test_hellos_come_ever_more_slowly_and_at_once_with_a_short_lease() -> None:
+    talk = Talk()
+    lose(talk, "welcome", 99)
+    talk.child.lease = 1.0
+    said: list[float] = []
+    while len(talk.opened) < 2:
+        before = talk.said("up").count("hello")
+        talk.step(1 / 16)
+        said += [talk.now] * (talk.said("up").count("hello") - before)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(said[:-1])]
+    assert gaps == [0.25, 0.25, 0.5, 1.0, 2.0]
+
+
+def test_the_lease_counts_from_the_first_hello_whichever_was_heard() -> None:
+    talk = Talk()
+    first = talk.now
+    talk.lost = lambda direction, kind: kind == "ack" or (kind == "hello" and talk.now < first + HELLO_AGAIN / 2)
+    talk.step(0.0)
+    talk.steps(HELLO_AGAIN + 0.2)
+    assert talk.state() == "settled"
+    assert talk.child.lease_until == first + SETTINGS.lease
+
+
+def test_a_late_hello_of_a_session_that_was_given_up_begins_a_new_one_at_once() -> None:
+    """The parent heard the first hello, and then nothing for its lease; or has started anew since."""
+    talk = Talk()
+    lose(talk, "welcome", 1)
+    talk.step(0.0)
+    talk.parent = talk.new_parent(term=2)
+    talk.reason = OLD_HELLO
+    while talk.state() == "greeting":
+        talk.step(0.1)
+    assert not any(isinstance(event, TurnedAway) for event in talk.learnt), "nobody was refused"
+    assert not any(isinstance(event, Refused) for event in talk.heard)
+    assert talk.parent.newest_drop.endswith(OLD_HELLO)
+    talk.reason = ""
+    talk.steps(1.0)
+    assert talk.state() == "settled"
 
 
 def test_without_a_welcome_the_next_broker_is_tried() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from cluster_orchestrator.desired import SlotMemory
 from cluster_orchestrator.summary import cluster_capacity, node_view, total_usage
 from mangrove.base.clock import Clock
@@ -109,10 +111,13 @@ class Cluster:
             new_session=new_id,
             rng=rng,
             channels=(self._statuses, self._nodes),
-            capacity=lambda: self._capacity,
+            capacity=lambda: msgspec.structs.replace(self._capacity, troubles=self._troubles()),
             on_assignment=lambda attempts, specifications: None,  # the parent half follows the store
             answer=lambda call: chronicle.answer(store, call) if call.method == chronicle.METHOD else answer(call),
         )
+
+    def _troubles(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(trouble for trouble in (self.parent.unavailable, self.role.trouble) if trouble))
 
     def handle_up(self, event: TransportEvent) -> None:
         """Something happened on the transport to the root; `work` acts on it."""

@@ -8,7 +8,7 @@ import msgspec
 
 from mangrove import __version__
 from mangrove.base.errors import InvalidInput
-from mangrove.base.files import private_folder, write_atomically
+from mangrove.base.files import private_folder, read_json, write_atomically
 from mangrove.client.join import join
 from mangrove.identity.messages import JoinReply, JoinRequest, new_join_key
 from mangrove.link.messages import PROTOCOL
@@ -18,9 +18,9 @@ ROOT_PORT = 10000
 
 
 def identity_in(data: Path) -> JoinReply | None:
-    """What the root answered when this cluster joined it, or None when it has not yet."""
-    path = _path(data)
-    return msgspec.json.decode(path.read_bytes(), type=JoinReply) if path.exists() else None
+    """What the root answered when this cluster joined it, or None when it has not yet. Raises CorruptFile, OSError."""
+    way_out = "put it back from a backup, or remove it and join the root anew with --root and --token"
+    return read_json(_path(data), JoinReply, way_out)
 
 
 def join_root(data: Path, address: str, token: str, name: str) -> JoinReply:

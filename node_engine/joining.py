@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -28,17 +27,13 @@ class Membership(msgspec.Struct):
 
 def membership_in(state: State) -> Membership | None:
     """What is known of an earlier join, or None."""
-    return _membership(state.load_identity())
+    return state.load_identity(Membership)
 
 
 def cluster_of(folder: Path) -> str:
     """The address of the cluster that the node with this data folder has joined, empty if none; changes nothing."""
-    known = _membership(read_identity(folder))
+    known = read_identity(folder, Membership)
     return known.address if known is not None and known.reply is not None else ""
-
-
-def _membership(kept: dict[str, Any] | None) -> Membership | None:
-    return None if kept is None else msgspec.convert(kept, Membership)
 
 
 def join_cluster(state: State, address: str, token: str, name: str) -> JoinReply:

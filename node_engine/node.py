@@ -26,6 +26,9 @@ from node_engine.engine import Engine
 from node_engine.operations import Operation, Result
 from node_engine.state import State
 
+#: Problems with files that are told to the parent, the newest: a node has five files and their copies.
+_TROUBLES = 10
+
 
 class StateMemory:
     """The assignment in the engine's state folder."""
@@ -34,8 +37,7 @@ class StateMemory:
         self._state = state
 
     def load(self) -> Held | None:
-        raw = self._state.load_assignment()
-        return None if raw is None else msgspec.json.decode(raw, type=Held)
+        return self._state.load_assignment(Held)
 
     def save(self, held: Held, removed: frozenset[str]) -> None:
         self._state.save_assignment(msgspec.json.encode(held))
@@ -89,7 +91,7 @@ class Node:
             new_session=new_id,
             rng=rng,
             channels=(self._statuses,),
-            capacity=lambda: self._with_round_trip(capacity()),
+            capacity=lambda: self._told(capacity(), state.problems),
             on_assignment=self._assigned,
             answer=answer,
         )
@@ -119,8 +121,13 @@ class Node:
         """Tell the parent what was measured: by attempt, and the node's own under the empty key."""
         self.role.link.send_usage(usage)
 
-    def _with_round_trip(self, capacity: Capacity) -> Capacity:
-        return msgspec.structs.replace(capacity, round_trip=self.role.link.round_trip.milliseconds)
+    def _told(self, capacity: Capacity, problems: Sequence[str]) -> Capacity:
+        now = dict.fromkeys((self.engine.trouble, self.role.trouble))
+        return msgspec.structs.replace(
+            capacity,
+            round_trip=self.role.link.round_trip.milliseconds,
+            troubles=(*problems[-_TROUBLES:], *(trouble for trouble in now if trouble)),
+        )
 
     def _assigned(self, attempts: Mapping[str, Attempt], specifications: Mapping[str, Specification]) -> None:
         self.engine.assign(attempts, specifications, self._clock.now())

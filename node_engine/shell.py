@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -110,8 +111,6 @@ class Shell:
 
     def start(self) -> None:
         """Begin; what was assigned before is taken up at once, with or without the cluster."""
-        for problem in self._state.problems:
-            log.error("%s", problem)
         for name, runtime in self.runtimes.items():
             runtime.watch(partial(self._changed, name))
         self._loop.start()
@@ -186,18 +185,19 @@ class Shell:
         if news:
             self.node.measured(news)
         link = self.node.role.link
-        write_status(
-            self._folder,
-            NodeStatus(
-                self._clock.wall(),
-                self._joined.name,
-                self._joined.child,
-                self._joined.parent_name,
-                link.state,
-                link.turned_away,
-                self.node.engine.trouble or self.node.role.trouble,
-                self._measuring.capacity,
-                self._measuring.usage,
-                list(self.node.engine.statuses().values()),
-            ),
-        )
+        with contextlib.suppress(OSError):  # that the disk is full, the engine tells
+            write_status(
+                self._folder,
+                NodeStatus(
+                    self._clock.wall(),
+                    self._joined.name,
+                    self._joined.child,
+                    self._joined.parent_name,
+                    link.state,
+                    link.turned_away,
+                    self.node.engine.trouble or self.node.role.trouble,
+                    self._measuring.capacity,
+                    self._measuring.usage,
+                    list(self.node.engine.statuses().values()),
+                ),
+            )

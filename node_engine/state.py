@@ -2,19 +2,21 @@
 
 Every file is written as a whole and synced, behind a line with its checksum. A file that cannot be read is set aside as
 `<name>.corrupt-<n>` and told of in `problems`: the engine starts all the same, and learns what runs from its runtimes
-and what should run from its parent.
+and what should run from its parent. What nobody else knows, who this node is and what its things are labelled with, is
+there twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -29,12 +31,19 @@ log = logging.getLogger(__name__)
 #: First word of the line before a file's content; the number rises when the content changes its meaning.
 _SEAL = b"mangrove-state-1"
 
+#: Files that nobody else could tell anew, of which a copy is kept beside them: flash storage that loses its power while
+#: it moves blocks around spoils files that were not written to.
+_COPIED = frozenset({"identity.json", "installation"})
+
 #: How many files of one name are set aside before the newest of them is replaced: a broken disk shall not fill itself.
 _SET_ASIDE = 8
 
 #: How far each loss of its file lifts the incarnation: above any count of starts, so that the device is not taken for a
 #: restored or cloned one.
 _AFTER_LOSS = 1_000_000_000
+
+
+_Shape = TypeVar("_Shape")
 
 
 class State(Protocol):
@@ -50,22 +59,22 @@ class State(Protocol):
 
     @property
     def problems(self) -> list[str]:
-        """What could not be read, one line each, for an event."""
+        """What could not be read since the start, one line each: told to the parent."""
 
     def raise_incarnation(self) -> int:
         """Count this start, durably; to be called once at each start, before anything is said to a parent."""
 
-    def load_identity(self) -> dict[str, Any] | None:
-        """What `save_identity` kept: a JSON-able dict that belongs to the caller."""
+    def load_identity(self, shape: type[_Shape]) -> _Shape | None:
+        """What `save_identity` kept; None when there is nothing, or nothing of this shape."""
 
     def save_identity(self, identity: dict[str, Any] | None) -> None:
         """Keep it, or forget it (None)."""
 
-    def load_assignment(self) -> bytes | None:
-        """What `save_assignment` kept: bytes that belong to the caller."""
+    def load_assignment(self, shape: type[_Shape]) -> _Shape | None:
+        """What `save_assignment` kept; None when there is nothing, or nothing of this shape."""
 
     def save_assignment(self, assignment: bytes | None) -> None:
-        """Keep it, or forget it (None)."""
+        """Keep it (JSON), or forget it (None)."""
 
     def load_records(self) -> list[Record]:
         """What became of each attempt, as saved last."""
@@ -96,43 +105,26 @@ class StateFolder:
             raise
 
     def raise_incarnation(self) -> int:
-        before = self._read("incarnation")
-        if before is not None and not before.isdigit():
-            self._set_aside("incarnation", "it holds no number")
-            before = None
+        before = self._load("incarnation", _decode_number)
         losses = len(list(self.path.glob("incarnation.corrupt-*")))
-        incarnation = 1 + (int(before) if before is not None else _AFTER_LOSS * losses)
+        incarnation = 1 + (_AFTER_LOSS * losses if before is None else before)
         self._write("incarnation", str(incarnation).encode())
         return incarnation
 
-    def load_identity(self) -> dict[str, Any] | None:
-        content = self._read("identity.json")
-        if content is None:
-            return None
-        try:
-            return msgspec.json.decode(content, type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            self._set_aside("identity.json", str(error))
-            return None
+    def load_identity(self, shape: type[_Shape]) -> _Shape | None:
+        return self._load("identity.json", lambda content: msgspec.json.decode(content, type=shape))
 
     def save_identity(self, identity: dict[str, Any] | None) -> None:
         self._write("identity.json", None if identity is None else msgspec.json.encode(identity))
 
-    def load_assignment(self) -> bytes | None:
-        return self._read("assignment")
+    def load_assignment(self, shape: type[_Shape]) -> _Shape | None:
+        return self._load("assignment", lambda content: msgspec.json.decode(content, type=shape))
 
     def save_assignment(self, assignment: bytes | None) -> None:
         self._write("assignment", assignment)
 
     def load_records(self) -> list[Record]:
-        content = self._read("attempts.json")
-        if content is None:
-            return []
-        try:
-            return _decode_records(content)
-        except CorruptFile as error:
-            self._set_aside("attempts.json", str(error))
-            return []
+        return self._load("attempts.json", _decode_records) or []
 
     def save_records(self, records: Iterable[Record]) -> None:
         self._write("attempts.json", _encode_records(records))
@@ -143,28 +135,50 @@ class StateFolder:
             self._lock = -1
 
     def _installation(self, make_id: NewId) -> str:
-        kept = (self._read("installation") or b"").decode(errors="replace")
-        if not is_id(kept):
+        kept = self._load("installation", _decode_id)
+        if kept is None:
             kept = make_id()
             self._write("installation", kept.encode())
         return kept
 
-    def _read(self, name: str) -> bytes | None:
+    def _load(self, name: str, decode: Callable[[bytes], _Shape]) -> _Shape | None:
+        """What a file holds, or its copy when it has one; None when there is nothing that can be read."""
+        read = self._read(name, decode)
+        if name not in _COPIED:
+            return None if read is None else read[1]
+        copied = self._read(_copy_of(name), decode)
+        found = read or copied
+        if found is None:
+            return None
+        content, value = found
+        if read is None:
+            self._tell(f"{self.path / name} was made anew from {_copy_of(name)}")
+            self._write(name, content)
+        elif copied is None or copied[0] != content:
+            self._write(name, content)  # the end of what was interrupted, or of a version that knew no copies
+        return value
+
+    def _read(self, name: str, decode: Callable[[bytes], _Shape]) -> tuple[bytes, _Shape] | None:
         try:
-            return _unseal((self.path / name).read_bytes())
+            content = _unseal((self.path / name).read_bytes())
+            return content, decode(content)
         except FileNotFoundError:
             return None
-        except (OSError, CorruptFile) as error:
+        except (OSError, CorruptFile, msgspec.DecodeError) as error:
             self._set_aside(name, str(error))
             return None
 
     def _write(self, name: str, content: bytes | None) -> None:
-        path = self.path / name
+        """The copy is written last and forgotten first: it never knows more than the file."""
+        names = (name, _copy_of(name)) if name in _COPIED else (name,)
         if content is not None:
-            write_atomically(path, _seal(content))
-        elif path.exists():
-            path.unlink()
-            sync_folder(self.path)
+            for each in names:
+                write_atomically(self.path / each, _seal(content))
+            return
+        for each in reversed(names):
+            if (self.path / each).exists():
+                (self.path / each).unlink()
+                sync_folder(self.path)
 
     def _set_aside(self, name: str, problem: str) -> None:
         """Rename a file that cannot be read; says so, and never fails."""
@@ -174,10 +188,13 @@ class StateFolder:
         try:
             os.replace(path, aside)
             sync_folder(self.path)
-            self.problems.append(f"{path} cannot be read ({problem}); it was set aside as {aside.name}")
+            self._tell(f"{path} cannot be read ({problem}); it was set aside as {aside.name}")
         except OSError as error:
-            self.problems.append(f"{path} cannot be read ({problem}), nor set aside ({error})")
-        log.error("%s", self.problems[-1])
+            self._tell(f"{path} cannot be read ({problem}), nor set aside ({error})")
+
+    def _tell(self, problem: str) -> None:
+        self.problems.append(problem)
+        log.error("%s", problem)
 
 
 class MemoryState:
@@ -199,15 +216,16 @@ class MemoryState:
         self._incarnation += 1
         return self._incarnation
 
-    def load_identity(self) -> dict[str, Any] | None:
+    def load_identity(self, shape: type[_Shape]) -> _Shape | None:
         kept = self._kept.get("identity")
-        return None if kept is None else msgspec.json.decode(kept, type=dict[str, Any])
+        return None if kept is None else msgspec.json.decode(kept, type=shape)
 
     def save_identity(self, identity: dict[str, Any] | None) -> None:
         self._keep("identity", None if identity is None else msgspec.json.encode(identity))
 
-    def load_assignment(self) -> bytes | None:
-        return self._kept.get("assignment")
+    def load_assignment(self, shape: type[_Shape]) -> _Shape | None:
+        kept = self._kept.get("assignment")
+        return None if kept is None else msgspec.json.decode(kept, type=shape)
 
     def save_assignment(self, assignment: bytes | None) -> None:
         self._keep("assignment", assignment)
@@ -234,12 +252,12 @@ class MemoryState:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def read_identity(folder: Path) -> dict[str, Any] | None:
+def read_identity(folder: Path, shape: type[_Shape]) -> _Shape | None:
     """What a StateFolder's `load_identity` gives, read without holding the folder, which an engine may hold."""
-    try:
-        return msgspec.json.decode(_unseal((folder / "identity.json").read_bytes()), type=dict[str, Any])
-    except (FileNotFoundError, CorruptFile, msgspec.DecodeError):
-        return None
+    for name in ("identity.json", _copy_of("identity.json")):
+        with contextlib.suppress(FileNotFoundError, CorruptFile, msgspec.DecodeError):
+            return msgspec.json.decode(_unseal((folder / name).read_bytes()), type=shape)
+    return None
 
 
 def _lock(folder: Path) -> int:
@@ -264,9 +282,17 @@ def _seal(content: bytes) -> bytes:
 def _unseal(sealed: bytes) -> bytes:
     """Raises CorruptFile."""
     line, _, content = sealed.partition(b"\n")
-    if line != b"%s %s" % (_SEAL, _checksum(content)):
-        raise CorruptFile("its checksum is wrong")
-    return content
+    if line == b"%s %s" % (_SEAL, _checksum(content)):
+        return content
+    if not sealed:
+        raise CorruptFile("it is empty")
+    if line.startswith(_SEAL.rpartition(b"-")[0]) and not line.startswith(_SEAL):
+        raise CorruptFile("another version of Mangrove wrote it")
+    raise CorruptFile("its checksum is wrong")
+
+
+def _copy_of(name: str) -> str:
+    return f"{name}.copy"
 
 
 def _checksum(content: bytes) -> bytes:
@@ -278,8 +304,18 @@ def _encode_records(records: Iterable[Record]) -> bytes:
 
 
 def _decode_records(content: bytes) -> list[Record]:
-    """Raises CorruptFile."""
-    try:
-        return msgspec.json.decode(content, type=list[Record])
-    except msgspec.DecodeError as error:
-        raise CorruptFile(str(error)) from error
+    """Raises msgspec.DecodeError."""
+    return msgspec.json.decode(content, type=list[Record])
+
+
+def _decode_number(content: bytes) -> int:
+    if not content.isdigit():
+        raise CorruptFile("it holds no number")
+    return int(content)
+
+
+def _decode_id(content: bytes) -> str:
+    id = content.decode(errors="replace")
+    if not is_id(id):
+        raise CorruptFile("it holds no id")
+    return id

@@ -36,6 +36,8 @@ def write_status(folder: Path, status: NodeStatus) -> None:
 
 
 def read_status(folder: Path) -> NodeStatus | None:
-    """What was written last, or None when nothing was."""
-    path = folder / "status.json"
-    return msgspec.json.decode(path.read_bytes(), type=NodeStatus) if path.exists() else None
+    """What was written last, or None when nothing was, or nothing that can be read."""
+    try:
+        return msgspec.json.decode((folder / "status.json").read_bytes(), type=NodeStatus)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from mangrove.base.errors import CorruptFile
+
+_Shape = TypeVar("_Shape")
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
@@ -23,6 +30,19 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def read_json(path: Path, shape: type[_Shape], way_out: str) -> _Shape | None:
+    """What a file of ours holds; None when there is none. way_out: what to do when it cannot be read.
+
+    Raises CorruptFile, OSError.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=shape)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptFile(f"{path} cannot be read ({error}): {way_out}") from None
 
 
 def sync_folder(folder: Path) -> None:

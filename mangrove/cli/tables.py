@@ -15,6 +15,7 @@ from rich.table import Table
 
 from mangrove.client.documents import Application, Cluster, Event, Instance, LocalInstance, Node, Past, Service
 from mangrove.client.root import RootClient
+from mangrove.model.child import Capacity
 from mangrove.model.phases import Phase
 
 #: Columns when the output is no terminal, of stories, and of tables: these are neither broken nor cut, since others may
@@ -159,7 +160,7 @@ def clusters_table(clusters: Iterable[Cluster]) -> Table:
         room = each.capacity.allocatable
         made.add_row(
             plain(each.name),
-            _state(each.state),
+            _state(_word(each.state, each.capacity)),
             str(each.nodes),
             f"{room.cpu / 1000:g}",
             f"{room.memory} MiB",
@@ -178,7 +179,7 @@ def nodes_table(nodes: Iterable[Node], title: str = "") -> Table:
         made.add_row(
             plain(node.name),
             plain(node.cluster.name),
-            _state("cordoned" if node.cordoned and node.state == "live" else node.state),
+            _state(_word(node.state, node.capacity, cordoned=node.cordoned)),
             cpu,
             memory,
             str(node.instances),
@@ -267,6 +268,13 @@ def age(seconds: float) -> str:
         if seconds >= size:
             return f"{int(seconds // size)}{unit}"
     return f"{max(0, int(seconds))}s"
+
+
+def _word(state: str, capacity: Capacity, *, cordoned: bool = False) -> str:
+    """A child's state, or what matters more of one that is there."""
+    if state != "live":
+        return state
+    return "troubled" if capacity.troubles else "cordoned" if cordoned else state
 
 
 def _state(state: str) -> str:

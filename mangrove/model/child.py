@@ -20,7 +20,7 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     label_values: of the nodes behind a cluster, with null when some have no such label. vague_labels: keys with more
     values than are told. taints: what keeps everything away that does not tolerate it, `key` or `key=value`; of a
     cluster, those that all its nodes have. addons: what else the operator says it offers. round_trip: milliseconds to
-    the parent and back, coarsely; 0 when not measured.
+    the parent and back, coarsely; 0 when not measured. troubles: what is wrong with it now, one line each.
     """
 
     allocatable: Resources = Resources()
@@ -39,6 +39,7 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     taints: tuple[str, ...] = ()
     addons: tuple[str, ...] = ()
     round_trip: float = 0.0
+    troubles: tuple[str, ...] = ()
 
 
 class NodeView(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -36,6 +36,8 @@ TABLE: tuple[Kind, ...] = (
     Kind("cluster-silent", "cluster", "It was not heard for longer than its lease."),
     Kind("cluster-refused", "cluster", "It was turned away when it connected."),
     Kind("cluster-cordoned", "cluster", "It was cordoned, or is not any more."),
+    Kind("cluster-troubled", "cluster", "Something is wrong with it, such as a full disk."),
+    Kind("cluster-well", "cluster", "What was wrong with it is over."),
     Kind("cluster-removed", "cluster", "It was removed, or has left."),
     # -- nodes
     Kind("node-joined", "node", "It joined its cluster."),
@@ -44,6 +46,8 @@ TABLE: tuple[Kind, ...] = (
     Kind("node-silent", "node", "Its cluster does not hear it any more."),
     Kind("node-refused", "node", "Its cluster turned it away when it connected."),
     Kind("node-cordoned", "node", "It was cordoned, or is not any more."),
+    Kind("node-troubled", "node", "Something is wrong with it, such as a full disk."),
+    Kind("node-well", "node", "What was wrong with it is over."),
     Kind("node-removed", "node", "It was removed from its cluster, or has left."),
     # -- users
     Kind("password-wanted", "user", "Somebody forgot their password where no mail is sent; an Admin gives a new one."),

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 #: Seconds between attempts to keep an assignment after the disk refused it.
 SAVE_RETRY = 2.0
 
+_UNKEPT = "the assignment cannot be kept, so it is not acted on"
+
 
 class Held(msgspec.Struct, frozen=True):
     """An assignment as kept on disk: whose it is (store, term, tenure, revision), and the whole of it."""
@@ -196,8 +198,10 @@ class ChildRole:
             self._memory.save(held, self._removed)
         except (OSError, StoreUnavailable) as error:
             if not self.trouble:
-                log.error("the assignment cannot be kept, so it is not acted on: %s", error)
-            self.trouble = str(error)
+                log.error("%s: %s", _UNKEPT, error)
+            self.trouble = (
+                str(error) if isinstance(error, StoreUnavailable) else f"{_UNKEPT}: {error.strerror or error}"
+            )
             self._save_at = self._clock.now() + SAVE_RETRY
             return
         self.trouble = ""

@@ -29,6 +29,9 @@ from mangrove.store.interface import Delete, Put, Store
 
 log = logging.getLogger(__name__)
 
+#: Characters of what a child says is wrong with it, in an event: as many as a reason may have.
+_TROUBLE = 400
+
 
 class Children:
     """The children of one parent.
@@ -187,8 +190,10 @@ class Children:
         elif isinstance(event, link.Confirmed):
             self._on_confirmed(child)
         elif isinstance(event, link.CapacityChanged):
+            before = self.known[child].capacity.troubles if child in self.known else ()
             self._fleet.update(child, event.capacity)
             self._change(child, capacity=event.capacity)
+            self._troubled(child, before, event.capacity.troubles)
         elif isinstance(event, link.Greeted):
             self._greeted(child, event.hello)
         elif isinstance(event, link.Silent):
@@ -259,6 +264,13 @@ class Children:
             self._ledger.write(Put(documents.NODES, key, {"cluster": event.child, **msgspec.to_builtins(node)}))
         for id in sorted(event.applied.removed):
             self._ledger.write(Delete(documents.NODES, f"{event.child}/{id}"))
+
+    def _troubled(self, child: str, before: tuple[str, ...], now: tuple[str, ...]) -> None:
+        for trouble in now:
+            if trouble not in before:
+                self._tell("troubled", child, f"{self.name(child)}: {trouble[:_TROUBLE]}")
+        if before and not now:
+            self._tell("well", child, f"{self.name(child)} is well again; it was: {'; '.join(before)[:_TROUBLE]}")
 
     def _tell(self, what: str, child: str, text: str) -> None:
         self._journal.tell(f"{self._fleet.noun}-{what}", child, text)

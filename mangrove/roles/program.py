@@ -18,7 +18,7 @@ from flask import has_request_context, request
 
 from mangrove.base.clock import Clock, SystemClock
 from mangrove.base.errors import Conflict, InvalidInput, MangroveError
-from mangrove.base.files import private_folder, write_atomically
+from mangrove.base.files import private_folder, read_json, write_atomically
 from mangrove.base.log import set_up_logging
 from mangrove.base.notify import notify, wait_for_signal
 from mangrove.identity.secret import MasterSecret, load_or_create, verify_store
@@ -109,7 +109,8 @@ class Base:
         self.advertise: str = arguments.advertise
         self.rng = random.Random()
         ports_file = self.data / "ports.json"
-        ports = msgspec.json.decode(ports_file.read_bytes(), type=Ports) if ports_file.exists() else Ports()
+        way_out = "remove it, and give --mqtt-port the port that the children know"
+        ports = read_json(ports_file, Ports, way_out) or Ports()
         self.broker: ManagedBroker = choose_broker(
             Account(self.id, self.secret.parent_broker_password()),
             self.data / "broker",

@@ -247,10 +247,33 @@ class ProcessRuntime:
         except FileNotFoundError:
             return _Held(attempt)
         except (OSError, msgspec.DecodeError) as error:
-            _log.warning("the record of %s cannot be read (%s): what is left of it will be ended", attempt, error)
-            return _Held(attempt, ended=Instance(attempt, "exited", reason="its record on disk cannot be read"))
+            _log.warning("the record of %s cannot be read (%s): what runs is known by its environment", attempt, error)
+            return self._found(attempt)
         if (record.installation, record.node) != (self._installation, self._node):
             return None
+        return self._hold(attempt, record)
+
+    def _found(self, attempt: str) -> _Held:
+        """An instance whose record is lost, by the supervisor that runs with its tags. How much memory it may use stays
+        lost."""
+        tags = {f"{key}={value}".encode() for key, value in self._tags(attempt).items()}
+        first = next(
+            (
+                process
+                for process in processes.all_processes()
+                if process.pid == process.session
+                and process.state != "Z"
+                and supervisor.NAME.encode() in processes.arguments(process.pid)
+                and processes.has_environment(process.pid, tags)
+            ),
+            None,
+        )
+        if first is None:
+            return _Held(attempt, ended=Instance(attempt, "exited", reason="its record on disk cannot be read"))
+        started = self._clock.wall() - processes.age(first)
+        record = _Record(self._installation, self._node, first.pid, first.born, self._boot, started, memory=0)
+        with contextlib.suppress(OSError):
+            write_atomically(self._path(attempt) / "record.json", msgspec.json.encode(record))
         return self._hold(attempt, record)
 
     def _hold(self, attempt: str, record: _Record) -> _Held:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
@@ -51,6 +52,11 @@ def all_processes() -> Iterator[Process]:
             yield process
 
 
+def age(process: Process) -> float:
+    """Seconds since a process began, those of suspend among them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - process.born / _TICKS
+
+
 def has_environment(pid: int, entries: Set[bytes]) -> bool:
     """Whether a process began its life with all `entries` (`KEY=value`) in its environment; False when not visible."""
     try:
@@ -58,6 +64,15 @@ def has_environment(pid: int, entries: Set[bytes]) -> bool:
             return entries <= set(file.read().split(b"\0"))
     except OSError:
         return False
+
+
+def arguments(pid: int) -> list[bytes]:
+    """What a process was started with; empty when not visible."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
 
 
 def total_memory() -> int:

@@ -14,6 +14,9 @@ from pathlib import Path
 #: In the instance's folder: where the instance runs, what it prints, and its exit code once it has ended.
 WORK, OUTPUT, EXIT = "work", "output.log", "exit"
 
+#: What it calls itself, so that it can be told from the instance.
+NAME = "mangrove-supervisor"
+
 #: Arguments: the instance's folder, the doors of control groups to enter, `--`, the command. It begins only when told
 #: that its process id is on disk, and ends when the engine dies before that, so nothing ever runs that nobody knows
 #: of. The traps keep it alive through signals meant for the instance, which gets them with their usual effect. It
@@ -63,7 +66,7 @@ def launch(
         try:
             pid = os.posix_spawn(
                 _SHELL,
-                ["sh", "-c", _SCRIPT, "mangrove-supervisor", str(folder), *map(str, doors), "--", *command],
+                ["sh", "-c", _SCRIPT, NAME, str(folder), *map(str, doors), "--", *command],
                 environment,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, read_end, 0),

@@ -324,18 +324,34 @@ def test_a_restart_of_the_machine_ends_it(world: World, runtime: ProcessRuntime)
     assert runtime.start(workload("a1", "sleep", "60")).state == "running"
 
 
-def test_a_record_that_cannot_be_read(world: World, runtime: ProcessRuntime) -> None:
-    run(runtime, workload("a1", "sh", "-c", "echo up; sleep 60", world.mark))
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"pid": "many"}', "\0" * 200], ids=["empty", "half", "list", "wrong type", "zeros"]
+)
+def test_what_runs_is_found_again_though_its_record_is_spoiled(
+    world: World, runtime: ProcessRuntime, content: str
+) -> None:
+    run(runtime, workload("a1", "sh", "-c", "echo up; (setsid sleep 60) & sleep 60", world.mark))
     printed(runtime, "up")
+    before, pid = only(runtime), supervisor(world)
     record = world.folder / "a1/record.json"
-    parent = supervisor(world)
-    record.write_text("{")
+    record.write_text(content)
+    runtime = world.engine()
+
+    assert (only(runtime).state, supervisor(world)) == ("running", pid)
+    assert only(runtime).started == pytest.approx(before.started, abs=2)
+    runtime.stop("a1", 0)
+    assert only(runtime).state == "exited"
+    assert not world.marked()
+
+
+def test_a_spoiled_record_of_what_has_ended(world: World, runtime: ProcessRuntime) -> None:
+    run(runtime, workload("a1", "sh", "-c", "sleep 60", world.mark))
+    runtime.stop("a1", 0)
+    (world.folder / "a1/record.json").write_text("{")
     runtime = world.engine()
 
     assert only(runtime).reason == "its record on disk cannot be read"
-    assert runtime.start(workload("a1", "sleep", "60")).state == "running"
-    assert not world.marked(), "the one of the lost record was ended"
-    os.waitpid(parent, 0)  # here it is our child; that of a real restart is init's
+    assert runtime.start(workload("a1", "sleep", "60", world.mark)).state == "running"
 
 
 def supervisor(world: World) -> int:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mangrove.base.errors import Conflict
@@ -16,13 +17,22 @@ from mangrove.model.attempt import Attempt
 from mangrove.model.phases import Phase
 from mangrove.model.specification import Specification
 from mangrove.reconcile.child import Record
+from node_engine import state as state_module
 from node_engine.runtimes.processes import boot_id
-from node_engine.state import MemoryState, State, StateFolder
+from node_engine.state import MemoryState, State, StateFolder, read_identity
 
 RECORDS = [
     Record(Attempt("a" * 24, "s", 0, 3, "d"), Specification(name="web"), Phase.RUNNING, restarts=2, gpus=("GPU-1",)),
     Record(Attempt("b" * 24, "s", 1, 1, "d"), Specification(name="web"), Phase.BACKING_OFF, "exit code 3", exit_code=3),
 ]
+
+
+class Kept(msgspec.Struct):
+    """Stands for what callers keep."""
+
+    id: str = ""
+    keys: list[str] = []
+
 
 #: Opens a state a second time, as after a crash.
 Reopen = Callable[[], State]
@@ -47,7 +57,7 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
 def test_a_new_state_is_empty_and_has_an_installation(reopen: Reopen) -> None:
     state = reopen()
     assert is_id(state.installation)
-    assert (state.load_identity(), state.load_assignment(), state.load_records()) == (None, None, [])
+    assert (state.load_identity(Kept), state.load_assignment(Kept), state.load_records()) == (None, None, [])
     assert state.problems == []
     assert state.boot
 
@@ -55,13 +65,13 @@ def test_a_new_state_is_empty_and_has_an_installation(reopen: Reopen) -> None:
 def test_all_that_was_saved_is_there_after_a_restart(reopen: Reopen) -> None:
     state = reopen()
     installation = state.installation
-    state.save_identity({"id": "n", "keys": ["k"], "parent": {"url": "http://192.0.2.1:10100"}})
-    state.save_assignment(b"\x00 anything\n\xff")
+    state.save_identity({"id": "n", "keys": ["k"]})
+    state.save_assignment(b'{"id":"what\\nshall run"}')
     state.save_records(RECORDS)
     state = reopen()
     assert state.installation == installation
-    assert state.load_identity() == {"id": "n", "keys": ["k"], "parent": {"url": "http://192.0.2.1:10100"}}
-    assert state.load_assignment() == b"\x00 anything\n\xff"
+    assert state.load_identity(Kept) == Kept("n", ["k"])
+    assert state.load_assignment(Kept) == Kept("what\nshall run")
     assert state.load_records() == RECORDS
     assert state.problems == []
 
@@ -69,13 +79,13 @@ def test_all_that_was_saved_is_there_after_a_restart(reopen: Reopen) -> None:
 def test_what_is_forgotten_stays_forgotten(reopen: Reopen) -> None:
     state = reopen()
     state.save_identity({})
-    state.save_assignment(b"")
-    assert (state.load_identity(), state.load_assignment()) == ({}, b"")
+    state.save_assignment(b"{}")
+    assert (state.load_identity(Kept), state.load_assignment(Kept)) == (Kept(), Kept())
     for _ in range(2):
         state.save_identity(None)
         state.save_assignment(None)
     state = reopen()
-    assert (state.load_identity(), state.load_assignment()) == (None, None)
+    assert (state.load_identity(Kept), state.load_assignment(Kept)) == (None, None)
 
 
 def test_the_incarnation_rises_at_each_start(reopen: Reopen) -> None:
@@ -93,6 +103,10 @@ def test_a_full_memory_keeps_what_it_has() -> None:
     assert state.load_records() == RECORDS
 
 
+FILES = ("identity.json", "installation", "assignment", "attempts.json", "incarnation")
+COPIED = ("identity.json", "installation")
+
+
 def spoil(path: Path, how: str) -> None:
     content = path.read_bytes()
     if how == "half":
@@ -103,33 +117,115 @@ def spoil(path: Path, how: str) -> None:
         path.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
     elif how == "junk":
         path.write_bytes(os.urandom(500))
+    elif how == "wrong type":
+        path.write_bytes(state_module._seal(b'[{"attempt": 3, "id": []}]'))
+    elif how == "other version":
+        path.write_bytes(content.replace(b"mangrove-state-1", b"mangrove-state-0"))
     else:
         path.unlink()
         path.mkdir()  # can be neither read as a file nor replaced by one
 
 
-@pytest.mark.parametrize("how", ["half", "empty", "flipped", "junk", "folder"])
-def test_a_spoiled_file_is_set_aside_and_never_stops_the_start(tmp_path: Path, how: str) -> None:
-    state = StateFolder(tmp_path)
+SPOILT = ("half", "empty", "flipped", "junk", "wrong type", "other version", "folder")
+
+
+def filled(path: Path) -> str:
+    """Fill all files; the installation."""
+    state = StateFolder(path)
     state.save_identity({"id": "n"})
-    state.save_assignment(b"what shall run")
+    state.save_assignment(b'{"id":"what shall run"}')
     state.save_records(RECORDS)
     assert state.raise_incarnation() == 1
     state.close()
-    names = ["identity.json", "assignment", "attempts.json", "incarnation"]
-    for name in names:
+    return state.installation
+
+
+def load(state: StateFolder) -> tuple[Kept | None, Kept | None, list[Record], bool]:
+    """All that is kept, and whether the incarnation is above all before."""
+    return state.load_identity(Kept), state.load_assignment(Kept), state.load_records(), state.raise_incarnation() > 1
+
+
+@pytest.mark.parametrize("how", SPOILT)
+@pytest.mark.parametrize("name", FILES)
+def test_a_spoiled_file_is_set_aside_and_told_of_and_harms_no_other(tmp_path: Path, name: str, how: str) -> None:
+    installation = filled(tmp_path)
+    spoil(tmp_path / name, how)
+    state = StateFolder(tmp_path)
+    assert load(state) == (
+        Kept("n"),
+        None if name == "assignment" else Kept("what shall run"),
+        [] if name == "attempts.json" else RECORDS,
+        True,
+    )
+    assert state.installation == installation
+    assert (tmp_path / f"{name}.corrupt-1").exists()
+    assert f"{tmp_path / name} cannot be read" in state.problems[0]
+    assert f"it was set aside as {name}.corrupt-1" in state.problems[0]
+    assert state.problems[1:] == ([f"{tmp_path / name} was made anew from {name}.copy"] if name in COPIED else [])
+    state.close()
+    again = StateFolder(tmp_path)
+    assert load(again)[0] == Kept("n")
+    assert again.installation == installation
+    assert again.problems == []
+    again.close()
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_all_files_and_copies_spoiled_stop_no_start(tmp_path: Path, how: str) -> None:
+    before = filled(tmp_path)
+    for name in (*FILES, *(f"{name}.copy" for name in COPIED)):
         spoil(tmp_path / name, how)
     state = StateFolder(tmp_path)
-    assert (state.load_identity(), state.load_assignment(), state.load_records()) == (None, None, [])
-    assert state.raise_incarnation() > 1_000_000, "above all that were before: the device was not cloned"
-    assert len(state.problems) == len(names)
-    for name, problem in zip(names, state.problems, strict=True):
-        assert (tmp_path / f"{name}.corrupt-1").exists()
-        assert f"{tmp_path / name} cannot be read" in problem
-        assert f"{name}.corrupt-1" in problem
+    assert load(state) == (None, None, [], True)
+    assert len(state.problems) == len(FILES) + len(COPIED)
+    assert is_id(state.installation)
+    assert state.installation != before
     state.save_records(RECORDS)
     assert state.load_records() == RECORDS
     state.close()
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_a_missing_file_or_copy_is_made_anew_from_the_other(tmp_path: Path, name: str) -> None:
+    installation = filled(tmp_path)
+    for lost in (name, f"{name}.copy"):
+        (tmp_path / lost).unlink()
+        state = StateFolder(tmp_path)
+        assert (state.load_identity(Kept), state.installation) == (Kept("n"), installation)
+        assert (tmp_path / lost).exists()
+        state.close()
+
+
+def test_a_copy_from_before_the_newest_write_is_replaced(tmp_path: Path) -> None:
+    filled(tmp_path)
+    old = (tmp_path / "identity.json.copy").read_bytes()
+    state = StateFolder(tmp_path)
+    state.save_identity({"id": "newer"})
+    (tmp_path / "identity.json.copy").write_bytes(old)
+    assert state.load_identity(Kept) == Kept("newer")
+    assert (tmp_path / "identity.json.copy").read_bytes() == (tmp_path / "identity.json").read_bytes()
+    state.close()
+
+
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
+    filled(tmp_path)
+    said = {"empty": "it is empty", "other version": "another version of Mangrove wrote it", "half": "its checksum is"}
+    for how, problem in said.items():
+        state = StateFolder(tmp_path)
+        state.save_records(RECORDS)
+        spoil(tmp_path / "attempts.json", how)
+        assert state.load_records() == []
+        assert problem in state.problems[0]
+        state.close()
+
+
+def test_the_identity_is_read_without_holding_the_folder(tmp_path: Path) -> None:
+    assert read_identity(tmp_path, Kept) is None
+    filled(tmp_path)
+    for name in ("identity.json", "identity.json.copy"):
+        assert read_identity(tmp_path, Kept) == Kept("n")
+        (tmp_path / name).write_bytes(b"junk")
+    assert read_identity(tmp_path, Kept) is None
 
 
 def test_a_lost_incarnation_rises_again_each_time(tmp_path: Path) -> None:
@@ -142,38 +238,14 @@ def test_a_lost_incarnation_rises_again_each_time(tmp_path: Path) -> None:
     state.close()
 
 
-def test_records_of_another_shape_are_set_aside(tmp_path: Path) -> None:
-    state = StateFolder(tmp_path)
-    state._write("attempts.json", b'[{"attempt": 3}]')
-    state._write("identity.json", b"[]")
-    state._write("incarnation", b"many")
-    assert state.load_records() == []
-    assert state.load_identity() is None
-    assert state.raise_incarnation() > 1
-    assert "attempts.json" in state.problems[0]
-    assert len(state.problems) == 3
-    state.close()
-
-
 def test_only_so_many_files_are_set_aside(tmp_path: Path) -> None:
     state = StateFolder(tmp_path)
     for number in range(20):
         (tmp_path / "assignment").write_bytes(b"junk %d" % number)
-        assert state.load_assignment() is None
+        assert state.load_assignment(Kept) is None
     assert len(list(tmp_path.glob("assignment.corrupt-*"))) == 8
     assert (tmp_path / "assignment.corrupt-1").read_bytes() == b"junk 0"
     state.close()
-
-
-def test_a_lost_installation_is_made_anew_and_told_of(tmp_path: Path) -> None:
-    first = StateFolder(tmp_path)
-    first.close()
-    (tmp_path / "installation").write_bytes(b"?")
-    second = StateFolder(tmp_path)
-    assert is_id(second.installation)
-    assert second.installation != first.installation
-    assert len(second.problems) == 1
-    second.close()
 
 
 def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_what_cannot_be_kept_is_not_acted_on_and_tried_again(house: House, child
     slot = house.want()
     house.run(3 * SAVE_RETRY)
     assert len(child.seen) == acted
-    assert child.role.trouble == "the disk is full"
+    assert child.role.trouble == "the assignment cannot be kept, so it is not acted on: the disk is full"
     assert 2 <= child.saves - saves <= 4, "not all the time"
     house.want(1)
     house.run(1.0)

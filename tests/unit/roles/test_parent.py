@@ -10,7 +10,7 @@ import pytest
 
 from mangrove.base.errors import Conflict
 from mangrove.link.transports.interface import Received
-from mangrove.model.documents import EVENTS, HOLDS, IDENTITIES, OBSERVED, PLACEMENTS, SLOTS, Hold, Placement
+from mangrove.model.documents import EVENTS, HOLDS, IDENTITIES, OBSERVED, PLACEMENTS, SLOTS, Event, Hold, Placement
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.store.interface import Delete, Put, StaleLease
@@ -235,6 +235,28 @@ def test_a_child_that_is_revoked_while_it_speaks_is_no_stumbling_block(house: Ho
     house.run(1.0)
     assert house.attempt(slot) == ""
     assert house.parent.fleet.reservations == {}
+
+
+def test_what_is_wrong_with_a_child_is_told_once_and_when_it_is_over(house: House, child: TestedChild) -> None:
+    def told() -> list[str]:
+        events = [stored.read(Event) for stored in house.disk.load(EVENTS)]
+        return [event.text for event in events if event.kind in ("node-troubled", "node-well")]
+
+    house.run(1.0)
+    assert told() == []
+    child.capacity = msgspec.structs.replace(child.capacity, troubles=("its disk is full",))
+    house.run(3.0)
+    name = child.identity.name
+    assert told() == [f"{name}: its disk is full"]
+    child.capacity = msgspec.structs.replace(child.capacity, troubles=("its disk is full", "x" * 1000))
+    house.run(3.0)
+    house.start()
+    child.start()
+    house.run(10.0)
+    assert told() == [f"{name}: its disk is full", f"{name}: {'x' * 400}"], "not again after each start"
+    child.capacity = msgspec.structs.replace(child.capacity, troubles=())
+    house.run(3.0)
+    assert told()[2:] == [f"{name} is well again; it was: its disk is full; {'x' * 382}"]
 
 
 def test_what_a_silent_child_ran_goes_to_another(house: House, child: TestedChild) -> None:

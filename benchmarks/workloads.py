@@ -28,7 +28,7 @@ def docker_engine(folder: Path, wanted: bool) -> Iterator[str]:
     if not (wanted and shutil.which("docker") and shutil.which("busybox")):
         yield ""
     elif url := machine_engine():
-        _import_image(url)
+        import_image(url, IMAGE)
         try:
             yield url
         finally:
@@ -37,18 +37,18 @@ def docker_engine(folder: Path, wanted: bool) -> Iterator[str]:
         own = folder / "docker"
         own.mkdir()
         with own_engine(own) as url:
-            _import_image(url)
+            import_image(url, IMAGE)
             yield url
     else:
         yield ""
 
 
-def _import_image(host: str) -> None:
-    """Make `IMAGE` of nothing but busybox (a static one), so that none has to be fetched. Raises RuntimeError."""
+def import_image(host: str, name: str) -> None:
+    """Make an image of nothing but busybox (a static one), so that none has to be fetched. Raises RuntimeError."""
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w", dereference=True) as archive:
         archive.add(shutil.which("busybox") or "", "bin/busybox")
-    run_docker(host, "import", "-", IMAGE, input=tar.getvalue())
+    run_docker(host, "import", "-", name, input=tar.getvalue())
 
 
 def run_docker(host: str, *arguments: str, input: bytes = b"") -> str:

@@ -43,14 +43,16 @@ class Engine:
     """A Docker engine of our own that keeps everything in `folder`.
 
     Ports are published by its proxy alone: it writes no firewall rules. bridge: the one of its containers, which else
-    have no network. more: options, such as `--live-restore`, with which what runs in it goes on without it.
+    have no network. more: options, such as `--live-restore`, with which what runs in it goes on without it. namespace:
+    the network namespace that it runs in; empty for that of the tests.
     """
 
-    def __init__(self, folder: Path, *more: str, bridge: str = "none") -> None:
+    def __init__(self, folder: Path, *more: str, bridge: str = "none", namespace: str = "") -> None:
         self._folder = folder
         # A socket's path may have 107 characters at most.
         self.url = f"unix://{folder}/docker.sock"
         self._command = [
+            *(("nsenter", f"--net=/run/netns/{namespace}") if namespace else ()),
             "dockerd",
             f"--host={self.url}",
             f"--data-root={folder}/data",

@@ -17,13 +17,14 @@ from types import ModuleType
 
 import msgspec
 
-from benchmarks import api, burst, deploy, logs, machine, memory, placement, reports, sizes
+from benchmarks import api, burst, deploy, logs, machine, memory, placement, recovery, reports, sizes
 from benchmarks.result import Result, table
 
 #: Modules with `measure(folder, size)`, which gives a Result, and the sizes `FULL` and `QUICK`.
 BENCHMARKS: dict[str, ModuleType] = {
     "deploy": deploy,
     "burst": burst,
+    "recovery": recovery,
     "memory": memory,
     "reports": reports,
     "api": api,

@@ -34,16 +34,27 @@ class Program:
         self.folder = folder
         self.log = folder / "log"
         folder.mkdir(parents=True)
-        with self.log.open("wb") as log:
+        self._command = [str(Path(sys.executable).with_name(name)), "--data-dir", str(folder / "data"), *arguments]
+        self._environment = {**os.environ, "PYTHONPATH": str(_SOURCE), **(environment or {})}
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again when it has ended."""
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(Path(sys.executable).with_name(name)), "--data-dir", str(folder / "data"), *arguments],
-                cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(_SOURCE), **(environment or {})},
+                self._command,
+                cwd=self.folder,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         self.process = psutil.Process(self._process.pid)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self._process.wait()
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Until its log has a line with `pattern`. Raises TimedOut, and RuntimeError when it has ended."""

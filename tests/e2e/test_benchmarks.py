@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import api, burst, deploy, memory, reports, sizes
+from benchmarks import api, burst, deploy, memory, recovery, reports, sizes
 from benchmarks.processes import working_below
 from benchmarks.result import Result, table
 
@@ -33,6 +33,13 @@ def test_burst(tmp_path: Path) -> None:
 
     assert found["lost"] == 0
     assert 0 < found["all requests answered, p50"] <= found["all RUNNING, p50"]
+
+
+def test_recovery(tmp_path: Path) -> None:
+    found = figures(recovery.measure(tmp_path, recovery.Size(crashes=1, silences=0, swarm=0)))
+
+    assert 0 < found["crash to replacement RUNNING, p50"] < 30_000
+    assert not list(working_below(tmp_path))
 
 
 def test_memory(tmp_path: Path) -> None:

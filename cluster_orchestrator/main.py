@@ -116,7 +116,7 @@ def run(arguments: Sequence[str]) -> None:
             base.clock,
             base.secret,
             Welcoming(joined.name, "node", (PROTOCOL,), base.broker_urls, options.lease),
-            reasons_not_ready=running.reasons_not_ready,
+            reasons_not_ready=lambda: [*running.reasons_not_ready(), *filter(None, (cluster.role.trouble,))],
             on_joined=base.refresh_accounts,
             on_left=lambda identity: base.refresh_accounts(),
         )

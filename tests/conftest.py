@@ -55,10 +55,12 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What loads the whole machine, or shares a Docker engine, runs in one worker, one after the other."""
+    """What shares a Docker engine runs in one worker, one after the other; so does what else starts whole trees."""
     for item in items:
-        if item.path.is_relative_to(END_TO_END) or _ENGINES & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("machine"))
+        if _ENGINES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("containers"))
+        elif item.path.is_relative_to(END_TO_END):
+            item.add_marker(pytest.mark.xdist_group("trees"))
 
 
 def _fail_if_skipped_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:

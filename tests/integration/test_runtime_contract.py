@@ -141,8 +141,8 @@ class SimulatedCase(Case):
 
 @pytest.fixture(
     params=[
-        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.xdist_group("machine")]),
-        pytest.param("podman", marks=[pytest.mark.docker, pytest.mark.xdist_group("machine")]),
+        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.xdist_group("containers")]),
+        pytest.param("podman", marks=[pytest.mark.docker, pytest.mark.xdist_group("containers")]),
         "process",
         "simulated",
     ]

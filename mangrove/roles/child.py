@@ -145,7 +145,9 @@ class ChildRole:
                 log.error("the parent refuses this child: %s", event.reason)
             elif isinstance(event, link.Asked):
                 with about(event.call.request):
-                    log.info("the parent asks: %s", event.call.method[:40])
+                    # What nobody's request led to, the parent asks every few seconds.
+                    level = logging.INFO if event.call.request else logging.DEBUG
+                    log.log(level, "the parent asks: %s", event.call.method[:40])
                     reply = self._answer(event.call)
                 if reply is not None:
                     self.link.reply(reply)

@@ -14,6 +14,7 @@ import msgspec
 
 from mangrove.base.errors import MangroveError
 from mangrove.link.messages import PAYLOADS, PROTOCOL
+from mangrove.link.tally import VERSION
 
 Direction = Literal["up", "down"]
 
@@ -65,7 +66,7 @@ def unseal(key: bytes, topic: str, data: bytes) -> tuple[Header, msgspec.Struct]
     try:
         header = _header.decode(head)
         if header.protocol != PROTOCOL:
-            raise BadMessage(f"protocol {header.protocol}, and this side speaks {PROTOCOL}")
+            raise BadMessage(f"{VERSION}{header.protocol}, and this side speaks {PROTOCOL}")
         return header, decoder.decode(rest)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise BadMessage(str(error)) from error

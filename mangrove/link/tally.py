@@ -15,6 +15,8 @@ REASONS = {
     "old or repeated": "repeated",
     "of a term that is over": "term",
 }
+#: How the problem of a message of another version begins; which one it was, follows.
+VERSION = "protocol "
 
 
 class Tally:
@@ -27,4 +29,4 @@ class Tally:
 
     def drop(self, problem: str) -> None:
         """A message was dropped. problem: what its BadMessage says."""
-        self.dropped[REASONS.get(problem, "malformed")] += 1
+        self.dropped["version" if problem.startswith(VERSION) else REASONS.get(problem, "malformed")] += 1

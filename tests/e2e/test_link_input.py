@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -18,7 +22,7 @@ from mangrove.client.join import join
 from mangrove.identity.messages import JoinReply, JoinRequest, new_join_key
 from mangrove.identity.secret import load_or_create
 from mangrove.link.envelope import Header, seal, topic_of
-from mangrove.link.messages import ASSIGN, DOWN_KINDS, HELLO, PROTOCOL, REPORT, STATUS, UP_KINDS, WELCOME
+from mangrove.link.messages import ASSIGN, DOWN_KINDS, HELLO, PROTOCOL, REPORT, STATUS, STREAM, UP_KINDS, WELCOME
 from mangrove.link.sync import entry_hash
 from mangrove.link.transports.interface import MAX_PAYLOAD, Broker
 from tests.e2e.conftest import MakeTree
@@ -127,22 +131,95 @@ def dropped(program: Any) -> bool:
     return "messages dropped; the newest: " in program.log.read_text()
 
 
-def test_junk_with_the_brokers_own_account(tree: Tree, link: Link) -> None:
-    client = link.client(as_parent=True)
-    try:
+def send_junk(link: Link, *, as_parent: bool) -> None:
+    """All of it on every topic, each by a client of its own, since a broker may cut off who sends what it forbids."""
+
+    def send(topic: str, *, retain: bool = False) -> None:
         for payload in JUNK.values():
-            for kind in (*sorted(UP_KINDS), *sorted(DOWN_KINDS)):
-                client.publish(link.topic(kind), payload, qos=1)
-            client.publish(link.topic(REPORT, "nosuchchild"), payload, qos=1)
-            client.publish(link.topic("nosuchkind"), payload, qos=1)
-            client.publish(f"mangrove/{link.child.parent}/up", payload, qos=1)
-            client.publish(link.topic(REPORT), payload, qos=1, retain=True)
-            client.publish(link.topic(REPORT), payload)
+            client = link.client(as_parent=as_parent)
+            try:
+                client.publish(topic, payload, qos=1, retain=retain)
+                client.publish(topic, payload, retain=retain)
+            finally:
+                client.close()
+
+    for kind in (*sorted(UP_KINDS), *sorted(DOWN_KINDS), STREAM, "nosuchkind"):
+        send(link.topic(kind))
+    send(link.topic(REPORT), retain=True)
+    send(link.topic(REPORT, "nosuchchild"))
+    send(f"mangrove/{link.child.parent}/up")
+
+
+@pytest.mark.parametrize("as_parent", [True, False], ids=["the broker's own account", "the child's own account"])
+def test_junk_silences_nobody(tree: Tree, link: Link, as_parent: bool) -> None:
+    """Neither whom it is sent to, nor in whose name, nor anybody else."""
+    child = tree.program("alpha" if link.parent is tree.root else "n1")
+    connections, before = child.connections(), dropped_by_reason(link.parent)
+    send_junk(link, as_parent=as_parent)
+    least = 2 * len(UP_KINDS) * (len(JUNK) - 2)  # those that are large may be the broker's to drop
+    eventually(lambda: dropped_by_reason(link.parent).total() >= before.total() + least, f"{least} to be counted")
+    if as_parent:
+        eventually(lambda: dropped(link.parent), "the parent to say that it drops messages")
+        eventually(lambda: dropped(child), "the child to say that it drops messages")
+    tree.settle()
+    assert child.connections() == connections, "it had to connect anew"
+
+
+def test_what_was_said_is_spoilt_on_its_way(tree: Tree, link: Link) -> None:
+    """In both directions, with the link's own key where it takes one: cut off, late, of another version or session."""
+    client, key = link.client(as_parent=True), bytes.fromhex(link.child.link_key)
+    before = dropped_by_reason(link.parent)
+    try:
+        assert client.subscribe(f"mangrove/{link.child.parent}/{link.child.child}/#")
+        service = tree.deploy(constraints=[{"type": "direct", "node": "n1"}])
+        tree.wait_running(service)
+        tree.client.delete_service(service)
+        tree.wait_gone(service)
+        heard = [each for each in client.heard if each[0].rpartition("/")[2] in UP_KINDS | DOWN_KINDS]
+        assert {"report", "assign"} <= {topic.rpartition("/")[2] for topic, _ in heard}
+        for topic, payload in reversed(heard):
+            mac, body = payload[:32], payload[32:]
+            head, _, rest = body.partition(b"\n")
+            header = msgspec.json.decode(head, type=Header)
+            spoilt = [payload[:length] for length in (1, 31, 32, 40, len(payload) // 2, len(payload) - 1)]
+            spoilt += [mac + rest, body + mac, payload * 2, payload.replace(b'"', b"'"), payload]
+            for changes in (
+                {"protocol": PROTOCOL + 1, "sequence": 10**6},
+                {"protocol": 0, "sequence": 10**6},
+                {"session": "another", "sequence": 10**6},
+                {"sequence": 0},
+                {"sequence": -1},
+            ):
+                changed = msgspec.structs.replace(header, **changes)
+                spoilt.append(seal(key, topic, changed, cast(Any, msgspec.Raw(rest))))
+            if topic.rpartition("/")[2] in DOWN_KINDS:
+                old = msgspec.structs.replace(header, term=header.term - 1, sequence=10**6)
+                spoilt.append(seal(key, topic, old, cast(Any, msgspec.Raw(rest))))
+            for each in spoilt:
+                client.publish(topic, each, qos=1)
     finally:
         client.close()
-    eventually(lambda: dropped(link.parent), "the parent to say that it drops messages")
-    child = tree.program("alpha" if link.parent is tree.root else "n1")
-    eventually(lambda: dropped(child), "the child to say that it drops messages")
+
+    reasons = {"forged", "version", "session", "repeated"}
+    eventually(lambda: reasons <= {*(dropped_by_reason(link.parent) - before)}, "the parent to count them by reason")
+    if link.parent is tree.root:
+        eventually(lambda: reasons <= {*dropped_by_reason(tree.clusters["alpha"], "parent")}, "the child to, too")
+
+
+def dropped_by_reason(parent: Parent, side: str = "children") -> Counter[str]:
+    """What a parent shows in its metrics of messages from that side that it dropped."""
+    address, port = parent.address.split(":")
+    connection = http.client.HTTPConnection(address, int(port), timeout=30)
+    token = (parent.data / "metrics.token").read_text().strip()
+    with contextlib.closing(connection):
+        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {token}"})
+        page = connection.getresponse().read().decode()
+    pattern = r"^mangrove_link_dropped_messages_total\{(.*)\} (\S+)$"
+    found = Counter[str]()
+    for labels, value in re.findall(pattern, page, re.MULTILINE):
+        if f'side="{side}"' in labels:
+            found[re.findall(r'reason="(\w+)"', labels)[0]] += int(float(value))
+    return found
 
 
 def test_what_was_said_once_says_nothing_again(tree: Tree, link: Link) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mangrove.link.envelope import BadMessage, Header, Lanes, _mac, seal, topic_of, unseal
 from mangrove.link.messages import PROTOCOL, Ack, Beat, Gone, Mark, Report, Sync, Welcome
+from mangrove.link.tally import VERSION, Tally
 
 KEY = b"k" * 32
 HEADER = Header(PROTOCOL, "session", 3, "store", 2)
@@ -64,6 +65,18 @@ def test_another_protocol_is_named_with_our_own() -> None:
     newer = seal(KEY, TOPIC, Header(PROTOCOL + 1, "session", 3), WELCOME)
     with pytest.raises(BadMessage, match=f"protocol {PROTOCOL + 1}, and this side speaks {PROTOCOL}"):
         unseal(KEY, TOPIC, newer)
+
+
+def test_what_is_dropped_is_counted_by_reason() -> None:
+    tally = Tally()
+    for problem in (
+        f"{VERSION}9, and this side speaks 1",
+        "the keyed hash is wrong",
+        "Expected `str`",
+        "not an envelope",
+    ):
+        tally.drop(problem)
+    assert tally.dropped == {"version": 1, "forged": 1, "malformed": 2}
 
 
 @pytest.mark.parametrize(

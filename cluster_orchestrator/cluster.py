@@ -191,8 +191,9 @@ class Cluster:
         slot, placement = parent.slots.get(id), parent.placements.get(id)
         if slot is None and placement is None:
             return None
+        given_up = placement is not None and parent.is_given_up(placement)
         if slot is None or slot.desired == "stop":
-            return Status(id, Phase.STOPPING, "being removed")
+            return Status(id, Phase.STOPPING, "being removed", given_up=given_up)
         held = parent.holds.get(id)
         if held is not None and not (placement is not None and placement.final is not None):
             return Status(id, Phase.HELD, held.text, since=held.since)
@@ -200,7 +201,7 @@ class Cluster:
         if current is None:
             return slot_status(id, placement, None)
         silent = current.child not in parent.link.peers or parent.link.peers[current.child].silent
-        return slot_status(id, placement, parent.observed.get(current.attempt), silent=silent)
+        return slot_status(id, placement, parent.observed.get(current.attempt), silent=silent, given_up=given_up)
 
     def _sum(self) -> None:
         fleet, now = self.parent.fleet, self._clock.now()

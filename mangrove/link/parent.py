@@ -90,7 +90,9 @@ State = Literal["away", "greeted", "live"]
 
 @dataclass(slots=True)
 class Peer:
-    """What the parent keeps of one child. heard: when it last spoke (or when counting began anew)."""
+    """What the parent keeps of one child. heard: when it last spoke, or when this parent began to expect it. counted:
+    since when its silence counts: not before this parent could have heard it. gone: when the broker said that the
+    connection of this session broke, if nothing was heard since."""
 
     key: bytes
     assignment: Source
@@ -98,6 +100,8 @@ class Peer:
     nodes: Replica[NodeView]
     capacity: Replica[Capacity]
     heard: float
+    counted: float
+    gone: float | None = None
     state: State = "away"
     silent: bool = False
     session: str = ""
@@ -158,6 +162,11 @@ class ParentLink:
         self._unsent: set[str] = set()  # children whose assignment may differ from what they were sent
         self._scanned: float | None = None
 
+    @property
+    def lease(self) -> float:
+        """Seconds that a child may be silent, for as many children as there are."""
+        return self._settings.for_fleet(len(self.peers))[0]
+
     # -- what the owner tells
 
     def expect(self, child: str, now: float) -> Peer | None:
@@ -173,7 +182,7 @@ class ParentLink:
                 specification=self._specification,
             )
             mirrors = Replica(STATUS, Status), Replica(NODES, NodeView), Replica(CAPACITY, Capacity)
-            peer = Peer(key, assignment, *mirrors, heard=now)
+            peer = Peer(key, assignment, *mirrors, heard=now, counted=now)
             peer.lease, _ = self._settings.for_fleet(len(self.peers) + 1)
             self.peers[child] = peer
         return peer
@@ -187,6 +196,8 @@ class ParentLink:
         peer = self.peers[child]
         if peer.assignment.change(put, remove):
             self._unsent.add(child)
+            for id in put:
+                peer.removed.pop(id, None)
             for id in remove:
                 peer.removed[id] = peer.assignment.version
 
@@ -201,6 +212,16 @@ class ParentLink:
         if status is not None:
             return status.ended
         return peer.reflected >= peer.removed.get(attempt, peer.first_version)
+
+    def may_stay(self, child: str, attempt: str) -> bool:
+        """Whether a child that has come back with a withdrawn attempt was not told of the withdrawal, in this session
+        or before: then the attempt can be assigned again, and never was stopped."""
+        peer = self.peers.get(child)
+        if peer is None or peer.state != "live" or peer.assigned is not None or peer.applied is None:
+            return False
+        status = peer.status.entries.get(attempt)
+        withdrawn = peer.removed.get(attempt, peer.first_version)
+        return status is not None and not status.ended and peer.applied.version < withdrawn
 
     def flush(self, now: float) -> None:
         """Send each child what it lacks. Call it when all that was decided is durable.
@@ -230,8 +251,14 @@ class ParentLink:
         self._count_anew(now)
 
     def disconnected(self, via: int, now: float) -> None:
-        """A broker connection broke; with several brokers the others go on."""
+        """A broker connection broke; with several brokers the others go on.
+
+        Who greets by another one now was cut off with us, and not by a fault of its own: nobody of that broker is gone.
+        """
         self._hearing.discard(via)
+        for peer in self.peers.values():
+            if peer.via == via or not self._hearing:
+                peer.gone = None
 
     # -- what children say
 
@@ -262,6 +289,7 @@ class ParentLink:
         if not peer.lanes.admit(kind, header):
             raise BadMessage("old or repeated")
         if isinstance(message, Gone):
+            peer.gone = now
             self.events.append(Suspect(child))
             return
         self._heard(child, peer, now)
@@ -312,8 +340,8 @@ class ParentLink:
         return self._admit(child, hello)
 
     def _heard(self, child: str, peer: Peer, now: float) -> None:
-        peer.heard = now
-        peer.silent = False
+        peer.heard = peer.counted = now
+        peer.silent, peer.gone = False, None
 
     def _beaten(self, child: str, peer: Peer, header: Header, beat: Beat, now: float) -> None:
         self._applied(child, peer, beat.applied, beat.sent)
@@ -368,7 +396,7 @@ class ParentLink:
         if stalled:
             self._count_anew(now)
         for child, peer in self.peers.items():
-            if self._hearing and not peer.silent and now - peer.heard > self._silence(peer):
+            if self._hearing and not peer.silent and now - peer.counted > self._silence(peer):
                 peer.silent = True
                 peer.state = "away"
                 peer.session = ""
@@ -386,8 +414,9 @@ class ParentLink:
 
     @property
     def _scan_period(self) -> float:
-        """A twentieth of a lease: silence is noticed that much late at most, and a large fleet is not walked often."""
-        return self._settings.lease / 20
+        """A twentieth of a lease: silence is noticed that much late at most, and a large fleet is not walked often; but
+        a second at most, since deadlines of calls and repairs are looked at too."""
+        return min(self._settings.lease / 20, 1.0)
 
     def _silence(self, peer: Peer) -> float:
         """Seconds without a word after which a child counts as silent: its lease by the slowest clock allowed."""
@@ -395,8 +424,7 @@ class ParentLink:
 
     def _count_anew(self, now: float) -> None:
         for peer in self.peers.values():
-            if not peer.silent:
-                peer.heard = now
+            peer.counted = now
 
     # -- sending
 

@@ -97,8 +97,9 @@ class Given(msgspec.Struct, frozen=True):
 class Past(msgspec.Struct, frozen=True, omit_defaults=True):
     """An attempt that its slot has done with.
 
-    phase, node, node_name, restarts, exit_code: as its child told last. reason: why it was done with; empty when it
-    completed. started, ended: wall-clock seconds at which it was given to the child, and taken away again.
+    phase, node, node_name, restarts, exit_code: as its child told last; failed when it did not get on. reason: why it
+    was done with; empty when it completed. started, ended: wall-clock seconds at which it was given to the child, and
+    taken away again.
     """
 
     attempt: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +93,28 @@ def fits_instead(fleet: Fleet, specification: Specification, attempt: str) -> bo
         )
     finally:
         table.tallies.add(kinds, row.number, 1)
+
+
+def scores_of(fleet: Fleet, specification: Specification, attempts: Sequence[str]) -> list[float]:
+    """How good the place of each of these attempts is for the specification, as if none of them were there.
+
+    -inf where it would not fit.
+    """
+    table, held = fleet.table, [fleet.reservation(attempt) for attempt in attempts]
+    rows = [fleet.rows.get(child) for child, _, _ in held]
+    there = [(row.number, one, kinds) for row, (_, one, kinds) in zip(rows, held, strict=True) if row is not None]
+    for number, one, kinds in there:
+        table.reserve(number, one, -1)
+        table.tallies.add(kinds, number, -1)
+    try:
+        request = fleet.request(specification)
+        feasible = _feasible(fleet, request, (), ())
+        scores = _scores(fleet, request, slice(0, table.size), 0)
+        return [float(scores[row.number]) if row is not None and feasible[row.number] else -np.inf for row in rows]
+    finally:
+        for number, one, kinds in there:
+            table.reserve(number, one, 1)
+            table.tallies.add(kinds, number, 1)
 
 
 def place_many(

@@ -9,11 +9,13 @@ from mangrove.model.documents import Observed, Placement
 from mangrove.model.phases import Phase
 
 
-def slot_status(slot: str, placement: Placement | None, observed: Observed | None, *, silent: bool = False) -> Status:
+def slot_status(
+    slot: str, placement: Placement | None, observed: Observed | None, *, silent: bool = False, given_up: bool = False
+) -> Status:
     """The status of a slot under the slot's own id.
 
     observed: the last word about the placement's current attempt. Nothing is known and nothing decided: pending.
-    silent: whether the child that has it is not heard now.
+    silent: whether the child that has it is not heard now. given_up: whether it may be run elsewhere because of that.
     """
     if placement is None:
         return Status(slot, Phase.PENDING)
@@ -22,7 +24,9 @@ def slot_status(slot: str, placement: Placement | None, observed: Observed | Non
     if placement.current is None:
         return Status(slot, Phase.PENDING, placement.reason)
     if observed is None or observed.attempt != placement.current.attempt:
-        return Status(slot, Phase.ASSIGNED, placement.reason, silent=silent)
+        return Status(slot, Phase.ASSIGNED, placement.reason, silent=silent, given_up=given_up)
     status = observed.status
     reason = placement.reason or status.reason
-    return msgspec.structs.replace(status, attempt=slot, reason=reason, silent=silent or status.silent)
+    return msgspec.structs.replace(
+        status, attempt=slot, reason=reason, silent=silent or status.silent, given_up=given_up or status.given_up
+    )

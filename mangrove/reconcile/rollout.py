@@ -19,7 +19,7 @@ from typing import Literal
 from mangrove.model.attempt import Status
 from mangrove.model.documents import Placement, Slot
 from mangrove.model.phases import Phase
-from mangrove.reconcile.parent import runs
+from mangrove.reconcile.view import runs
 
 #: Seconds that an instance must have run before the next one is replaced: what starts and ends at once is noticed.
 #: Docker Swarm watches a new task as long.

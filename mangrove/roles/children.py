@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import msgspec
@@ -22,6 +22,8 @@ from mangrove.model.attempt import Usage
 from mangrove.model.child import NodeView
 from mangrove.model.documents import Child, Identity, Observed
 from mangrove.placement.fleet import Fleet
+from mangrove.reconcile.absence import Absence
+from mangrove.reconcile.brake import Brake
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
 from mangrove.roles.terms import Terms
@@ -82,6 +84,8 @@ class Children:
         self._measured_before = measured_before
         self._usage_kept = usage_kept
         self._on_broken = on_broken
+        self._brake = Brake()
+        self._suspects: set[str] = set()
         self._refused: dict[str, str] = {}  # child → why it was turned away last, until it is let in
         self._link: ParentLink
         self._store: Store
@@ -123,12 +127,22 @@ class Children:
             return OLD_HELLO
         return ""
 
-    def silent_for(self, child: str) -> float | None:
-        """Seconds since the last word of a child that counts as silent; None for one that does not."""
+    def absence(self, child: str) -> Absence | None:
+        """How a child is not heard; None when it is."""
         peer = self._link.peers.get(child)
         if peer is None:
-            return float("inf")
-        return self._clock.now() - peer.heard if peer.silent else None
+            return Absence(float("inf"), float("inf"), 0.0)
+        if not peer.silent and peer.gone is None:
+            return None
+        now = self._clock.now()
+        gone = now - peer.gone if peer.gone is not None else None
+        held = self._brake.holds(child, now)
+        return Absence(now - peer.heard, now - peer.counted, peer.lease, peer.silent, gone, held)
+
+    @property
+    def suspects(self) -> Set[str]:
+        """Children whose connection broke, and that may be back at any moment."""
+        return self._suspects
 
     def name(self, child: str) -> str:
         """What people call a child."""
@@ -161,6 +175,8 @@ class Children:
         self._link.forget(id)
         self._on_broken(id, f"{self.name(id)} was removed")
         self._fleet.remove(id)
+        self._brake.heard(id)
+        self._suspects.discard(id)
         self.usage.pop(id, None)
         self.clock_offsets.pop(id, None)
         if self.known.pop(id, None) is not None:
@@ -177,6 +193,9 @@ class Children:
         events, self._link.events = self._link.events, []
         for event in events:
             self._hear(event)
+        fallen = [event.child for event in events if isinstance(event, link.Silent | link.Suspect)]
+        if fallen:
+            self._hold_back(fallen)
 
     def _hear(self, event: link.Event) -> None:
         child = event.child
@@ -201,17 +220,32 @@ class Children:
             self._fleet.set_live(child, False)
             self._change(child, state="silent")
             self._on_child(child)
-            seconds = self.silent_for(child) or 0.0
+            self._suspects.discard(child)
+            seconds = self._clock.now() - self._link.peers[child].heard
             self._tell("silent", child, f"{self.name(child)} was not heard for {seconds:.1f} s")
         elif isinstance(event, link.Suspect):
             self._on_broken(child, f"the connection of {self.name(child)} broke")
+            self._suspects.add(child)
+            self._on_child(child)
             self._tell("suspect", child, f"the connection of {self.name(child)} broke")
         elif self._refused.get(child) != event.reason:  # it asks again and again
             self._refused[child] = event.reason
             self._tell("refused", child, f"{self.name(child)} was turned away: {event.reason}")
 
+    def _hold_back(self, fallen: list[str]) -> None:
+        """When too many fell silent at once, nothing of theirs is replaced for a while."""
+        now, lease, noun = self._clock.now(), self._link.lease, self._fleet.noun
+        there = sum(not peer.silent and peer.gone is None for peer in self._link.peers.values())
+        for child in fallen:
+            count = self._brake.fell(child, there, lease, now)
+            if count:
+                text = f"{count} of {there + count} {noun}s fell silent within {lease:g} s"
+                self._tell("mass-loss", child, f"{text}: none is replaced for another {lease:g} s, then one by one")
+
     def _greeted(self, child: str, hello: Hello) -> None:
         self._refused.pop(child, None)
+        self._suspects.discard(child)
+        self._brake.heard(child)
         self._on_broken(child, f"{self.name(child)} connected anew")
         self._change(
             child,
@@ -291,7 +325,8 @@ class Children:
 
     def _change(self, id: str, **changes: Any) -> None:
         child = self.known.get(id) or Child(id, self.name(id), "joined")
-        heard = self._clock.wall() - (self.silent_for(id) or 0.0)
+        peer = self._link.peers.get(id)
+        heard = self._clock.wall() - (self._clock.now() - peer.heard if peer is not None and peer.silent else 0.0)
         self._write(msgspec.structs.replace(child, heard=heard, **changes))
 
     def _write(self, child: Child) -> None:

@@ -27,6 +27,7 @@ from mangrove.model.events import KINDS
 from mangrove.model.position import Position
 from mangrove.model.specification import Preference
 from mangrove.placement.fleet import Fleet
+from mangrove.reconcile.patience import time_to_end, time_to_move
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
 from mangrove.roles.chronicle import Chronicle
@@ -132,7 +133,7 @@ class Parent:
         self._chronicle = Chronicle(
             store, lease, journal, clock, ask=self.call, name=self._children.name, is_its=self._is_its
         )
-        self._view = FleetView(self.fleet, self._children, self.link, catalogue)
+        self._view = FleetView(self.fleet, self._children, self.link, catalogue, self._slots.quiet)
         self._children.load(store, self.link)
         self._slots.load(store)
         self._assign()
@@ -256,6 +257,12 @@ class Parent:
     def unavailable(self) -> str:
         """Why the store cannot be written just now, or empty."""
         return self._ledger.unavailable
+
+    def is_given_up(self, placement: Placement) -> bool:
+        """Whether what is left of a slot may be run elsewhere, since nobody here has heard of it for long enough."""
+        left = (placement.current,) if placement.current is not None else placement.leaving
+        seconds = time_to_move if placement.current is not None else time_to_end
+        return bool(left) and all(seconds(given, self._view) <= 0 for given in left)
 
     def slot_of(self, attempt: str) -> str | None:
         """The slot that an attempt was made for, or None when it is of an earlier time."""

@@ -143,6 +143,7 @@ def _member(slot: Slot, placement: Placement, view: FleetView) -> Member:
     if given is None:
         return Member(slot, placement)
     status = view.status(given)
-    if status is not None and not status.silent and view.silent_for(given.child) is not None:
+    absence = view.absence(given.child)
+    if status is not None and not status.silent and absence is not None and absence.silent:
         status = msgspec.structs.replace(status, silent=True)
     return Member(slot, placement, status, view.heard(given))

@@ -51,6 +51,7 @@ class Slots:
         self._clock = clock
         self._new_id = new_id
         self._slot_of: dict[str, str] = {}  # attempt → slot
+        self._news: dict[str, float] = {}  # attempt → when there was news of it (`Clock.now`)
         self._on_child: dict[str, set[str]] = {}  # child → slots that have an attempt there
         self._homeless: set[str] = set()  # slots that want a child: they have none, or a silent one
         self._dirty: set[str] = set()
@@ -113,6 +114,7 @@ class Slots:
         slot = self._slot_of.get(attempt)
         if slot is None or _attempts(self.placements[slot])[attempt].child != child:
             return False
+        self._news[attempt] = self._clock.now()
         self._dirty.add(slot)
         self._told.add(slot)
         return True
@@ -120,12 +122,21 @@ class Slots:
     def child_changed(self, child: str) -> None:
         """There is news of a child as a whole."""
         touched = self._on_child.get(child, set())
+        for slot in touched:
+            for given in _attempts(self.placements[slot]).values():
+                if given.child == child:
+                    self._news[given.attempt] = self._clock.now()
         self._dirty |= touched
         self._told |= touched
 
     def child_confirmed(self, child: str) -> None:
         """A child has applied a newer assignment: what was withdrawn from it may have ended."""
         self._dirty |= {slot for slot in self._on_child.get(child, ()) if self.placements[slot].leaving}
+
+    def quiet(self, attempt: str) -> float:
+        """Seconds since there was news of an attempt or of its child, or since it was given, or this parent began."""
+        now = self._clock.now()
+        return now - self._news.get(attempt, now)
 
     def slot_of(self, attempt: str) -> str | None:
         """The slot that an attempt was made for, or None when it is of an earlier time."""
@@ -198,7 +209,7 @@ class Slots:
         if current is not None:
             status = view.status(current)
             self._tell_failing(slot, current, status)
-            homeless = view.silent_for(current.child) is not None or (status is not None and status.silent)
+            homeless = view.absence(current.child) is not None or (status is not None and status.given_up)
             homeless |= now is not None and now.desired == "run" and current.specification != now.specification
         else:
             homeless = decision.placement.final is None
@@ -231,6 +242,7 @@ class Slots:
             _, id = heapq.heappop(self._wakes)
             self._waking.pop(id, None)
             self._dirty.add(id)
+            self._told.add(id)  # what time alone has changed, such as whether its child is given up
 
     def _place(self, id: str, placement: Placement) -> None:
         """Let `placement` stand for the slot: reservations, indexes, and what the children are to be told."""
@@ -239,12 +251,14 @@ class Slots:
         for ended in old.keys() - new.keys():
             self._fleet.release(ended)
             self._slot_of.pop(ended, None)
+            self._news.pop(ended, None)
         for given in new.values():
             # What leaves holds its room until it has ended, but what comes next to it need not keep away from it: its
             # node lets a newcomer wait for a host port.
             kinds = self._kinds(given) if given is placement.current else ()
             self._fleet.reserve(given.attempt, given.child, given.resources, kinds)
             self._slot_of[given.attempt] = id
+            self._news.setdefault(given.attempt, self._clock.now())
         for child in {given.child for given in old.values()} - {given.child for given in new.values()}:
             self._on_child[child].discard(id)
         for given in new.values():

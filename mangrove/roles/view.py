@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 from mangrove.link.parent import ParentLink
 from mangrove.model.attempt import Status
 from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Given, Refusal, Slot
-from mangrove.placement.engine import fits_instead, place, place_many
+from mangrove.model.specification import USUAL, Disconnect
+from mangrove.placement.engine import fits_instead, place, place_many, scores_of
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
+from mangrove.reconcile.absence import NO_NEWS, Absence
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
 
@@ -21,13 +23,23 @@ _WORTH_A_PLAN = 4
 
 
 class FleetView:
-    """A `reconcile.parent.View`."""
+    """A `reconcile.view.View`. quiet: seconds since there was news of an attempt."""
 
-    def __init__(self, fleet: Fleet, children: Children, link: ParentLink, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        children: Children,
+        link: ParentLink,
+        catalogue: Catalogue,
+        quiet: Callable[[str], float],
+    ) -> None:
         self._fleet = fleet
         self._children = children
         self._link = link
         self._catalogue = catalogue
+        self._quiet = quiet
+        #: A cluster that does not get on has to notice it first, and to try another of its nodes.
+        self.no_news = NO_NEWS * (2 if fleet.noun == "cluster" else 1)
         self.chosen: Counter[bool] = Counter()  # decisions on where to run something: whether a child was found
         self.seconds = 0.0  # spent on them
         self._misfits: dict[tuple[str, frozenset[str], frozenset[tuple[str, Refusal]]], NoFit] = {}
@@ -42,8 +54,23 @@ class FleetView:
     def has_ended(self, given: Given) -> bool:
         return self._link.has_ended(given.child, given.attempt)
 
-    def silent_for(self, child: str) -> float | None:
-        return self._children.silent_for(child)
+    def quiet(self, given: Given) -> float:
+        return self._quiet(given.attempt)
+
+    def absence(self, child: str) -> Absence | None:
+        return self._children.absence(child)
+
+    def policy(self, specification: str) -> Disconnect:
+        try:
+            return self._catalogue[specification].disconnect
+        except KeyError:  # the store has lost it
+            return USUAL
+
+    def may_stay(self, given: Given) -> bool:
+        return self._link.may_stay(given.child, given.attempt)
+
+    def scores(self, slot: Slot, attempts: Sequence[Given]) -> list[float]:
+        return scores_of(self._fleet, self._catalogue[slot.specification], [given.attempt for given in attempts])
 
     def heard(self, given: Given) -> float:
         """Wall-clock seconds at which the newest word about an attempt came; 0 without one."""
@@ -51,9 +78,17 @@ class FleetView:
         return seen.heard if seen is not None else 0.0
 
     def place(
-        self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str], instead_of: Given | None = None
+        self,
+        slot: Slot,
+        refused: Mapping[str, Refusal],
+        avoid: frozenset[str],
+        shun: frozenset[str] = frozenset(),
+        instead_of: Given | None = None,
     ) -> Chosen | NoFit:
-        answer = self._place(slot, refused, avoid)
+        shun |= self._children.suspects
+        answer = self._place(slot, refused, avoid | shun)
+        if shun and isinstance(answer, NoFit):
+            answer = self._place(slot, refused, avoid)
         if instead_of is None or isinstance(answer, Chosen):
             return answer
         specification = self._catalogue[slot.specification]

@@ -36,7 +36,9 @@ from mangrove.reconcile import child as child_loop
 from mangrove.reconcile import parent as parent_loop
 from mangrove.reconcile import rollout as rollout_rules
 from mangrove.reconcile.child import Life, Moment, Record
+from mangrove.reconcile.placements import without_current
 from mangrove.reconcile.rollout import Member, Standing
+from mangrove.reconcile.view import Decision, Told
 from mangrove.roles import rollouts
 from mangrove.roles.rollouts import Rollouts
 from mangrove.roles.slots import Slots
@@ -211,7 +213,7 @@ def an_assignment_only_adds(patch: pytest.MonkeyPatch) -> None:
 # -- 4: what was deleted stays deleted
 
 
-@breaks(4)
+@breaks(4, 3)
 def a_stop_is_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
     load = Slots.load
 
@@ -226,14 +228,14 @@ def a_stop_is_forgotten_at_a_restart(patch: pytest.MonkeyPatch) -> None:
 def a_stop_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     decide = parent_loop.decide
 
-    def keep(slot: Slot | None, *arguments: Any, **options: Any) -> parent_loop.Decision:
+    def keep(slot: Slot | None, *arguments: Any, **options: Any) -> Decision:
         running = msgspec.structs.replace(slot, desired="run") if slot is not None else None
         return decide(running, *arguments, **options)
 
     patch.setattr("mangrove.roles.slots.decide", keep)
 
 
-@breaks(4, 11, plan=Plan(often=("adversary", "crash of a parent")))
+@breaks(4, 11, 12, plan=Plan(often=("adversary", "crash of a parent")))
 def an_old_assignment_counts_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lanes, "admit", lambda self, kind, sequence: True)
 
@@ -373,13 +375,13 @@ def a_child_that_reconnects_is_given_its_work_anew(patch: pytest.MonkeyPatch) ->
     told: set[tuple[str, str]] = set()
 
     def anew(
-        slot: Slot, placement: Any, current: Given, view: Any, now: float, words: list[parent_loop.Told]
-    ) -> tuple[Any, parent_loop.Decision | None]:
+        slot: Slot, placement: Any, current: Given, view: Any, now: float, words: list[Told]
+    ) -> tuple[Any, Decision | None]:
         peer = view._link.peers.get(current.child)
         if peer is not None and peer.session and (current.attempt, peer.session) not in told:
             told.add((current.attempt, peer.session))
             if sum(attempt == current.attempt for attempt, _ in told) > 1:
-                return parent_loop._without_current(placement, view, "it connected again", now), None
+                return without_current(placement, view, "it connected again", now), None
         return judge(slot, placement, current, view, now, words)
 
     patch.setattr(parent_loop, "_judge_current", anew)

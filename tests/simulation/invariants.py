@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mangrove.model.documents import SLOTS, Given
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import NOTHING, Resources
-from mangrove.reconcile.parent import runs
+from mangrove.reconcile.view import runs
 from mangrove.roles.parent import Parent
 from node_engine.operations import Operation
 from tests.simulation.process import ParentProcess
@@ -151,12 +151,20 @@ class Watch:
         if wanted.specification != before.specification:
             return  # it is replaced by another version
         seen = parent.observed.get(before.attempt)
-        if seen is not None and (seen.status.phase in ENDED or seen.status.silent):
+        if seen is not None and (seen.status.phase in ENDED or seen.status.given_up):
             return
-        if before.child not in self._silent[process.name]:
-            silence = process.silence(before.child)
+        now = parent.placements[slot].current
+        if now is not None and (now.child, now.attempt) in self._given:
+            return  # what it had before is back
+        if parent.placements[slot].history[-1].reason.startswith("no news from"):
+            return
+        policy, silence = parent._view.policy(before.specification), process.silence(before.child)
+        peer = parent.link.peers[before.child]
+        if policy.act_on_gone and not policy.exclusive and policy.lost_after != "never" and peer.gone is not None:
+            return
+        if before.child not in self._silent[process.name] or silence < policy.replaced_after(SETTINGS.lease):
             text = f"{process.name} took slot {slot} from {parent.name(before.child)}, silent for {silence:.2f} s"
-            raise InvariantBroken(8, text, process.name, parent.name(before.child), slot)
+            raise InvariantBroken(8, f"{text}: {policy}", process.name, parent.name(before.child), slot)
 
     def _renewed(self, parent: Parent, slot: str, before: Given) -> None:
         """A slot left its attempt: remember it when that was well, and only has another version."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Literal, get_args
 
 import msgspec
 
 from mangrove.base.errors import NotFound
 from mangrove.model.documents import ORGANIZATIONS, SERVICES, USERS
 from mangrove.model.resources import Resources
-from mangrove.model.specification import Port, Specification
+from mangrove.model.specification import USUAL, Disconnect, OnReturn, Port, Specification
 from mangrove.store.interface import Put, StoreUnavailable
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.changing import Changing
@@ -132,8 +133,17 @@ class Users:
             resources=self._needs(impossible=impossible),
             one_shot=one_shot,
             ports=(Port(8080, 80),) if port else (),
+            disconnect=self._policy(),
         )
         return DeclaredService(name, "ns", specification, {})
+
+    def _policy(self) -> Disconnect:
+        """What becomes of it while its child is not heard; that of half of the services is as if nothing were said."""
+        if self._rng.random() < 0.5:
+            return USUAL
+        lost_after: float | Literal["never"] | None = self._rng.choice([None, None, 4.0, 15.0, "never"])
+        on_return = self._rng.choice(get_args(OnReturn))
+        return Disconnect(lost_after, None, self._rng.random() < 0.5, on_return)
 
     def _needs(self, *, impossible: bool) -> Resources:
         return Resources(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mangrove.model.attempt import Status
 from mangrove.model.child import Capacity
@@ -10,9 +10,10 @@ from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Given, Placement, Refusal, Slot
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
-from mangrove.model.specification import Specification
+from mangrove.model.specification import Disconnect, Specification
 from mangrove.placement.engine import place
 from mangrove.placement.fleet import Fleet
+from mangrove.reconcile.absence import NO_NEWS, Absence
 from mangrove.reconcile.parent import decide
 
 SLOT = Slot("service.0", "service", 0, "digest")
@@ -20,6 +21,8 @@ SLOT = Slot("service.0", "service", 0, "digest")
 
 class OneCluster:
     """A `reconcile.parent.View` of a cluster named alpha that refuses whatever it is given."""
+
+    no_news = NO_NEWS
 
     def __init__(self) -> None:
         self.fleet = Fleet("cluster")
@@ -37,11 +40,28 @@ class OneCluster:
     def has_ended(self, given: Given) -> bool:
         return True
 
-    def silent_for(self, child: str) -> float | None:
+    def quiet(self, given: Given) -> float:
+        return 0.0
+
+    def absence(self, child: str) -> Absence | None:
         return None
 
+    def policy(self, specification: str) -> Disconnect:
+        return Disconnect()
+
+    def may_stay(self, given: Given) -> bool:
+        return False
+
+    def scores(self, slot: Slot, attempts: Sequence[Given]) -> list[float]:
+        return [0.0 for _ in attempts]
+
     def place(
-        self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str], instead_of: Given | None = None
+        self,
+        slot: Slot,
+        refused: Mapping[str, Refusal],
+        avoid: frozenset[str],
+        shun: frozenset[str] = frozenset(),
+        instead_of: Given | None = None,
     ) -> Chosen | NoFit:
         return place(self.fleet, Specification("web", resources=Resources(memory=200)), refused=refused, avoid=avoid)
 

@@ -11,7 +11,7 @@ from mangrove.base.clock import VirtualClock
 from mangrove.base.ids import is_id, seeded_ids
 from mangrove.model.documents import EVENTS
 from mangrove.model.events import KINDS, TABLE
-from mangrove.reconcile.parent import Told
+from mangrove.reconcile.view import Told
 from mangrove.roles.housekeeping import EVENTS_AGE, EVENTS_KEPT, EVENTS_LASTING, old_events
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger

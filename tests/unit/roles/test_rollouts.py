@@ -184,10 +184,13 @@ def test_what_must_move_while_it_stands_still_keeps_what_it_had(house: Rolling) 
     house.change(BROKEN)
     house.run(20.0)
     lost = next(child for child in house.children if house.attempt("s.1") in child.statuses.ids)
+    kept = next(child for child in house.children if child is not lost)
     lost.alive = False
     house.run(30.0)
     assert house.running() == [WEB.digest] * 2
-    assert ("moved", f"web/1 moves away from {lost.identity.name} not heard for 10 s") in house.events()
+    moved = [text for kind, text in house.events() if kind == "moved"]
+    silent = f"{lost.identity.name} silent for 10.1 s"
+    assert f"web/1 moved from {lost.identity.name} to {kept.identity.name}: {silent}" in moved
 
 
 def test_what_is_deleted_in_between_is_no_success(house: Rolling) -> None:

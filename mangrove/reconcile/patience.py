@@ -1,0 +1,45 @@
+"""How long a parent waits for a child that is not heard before it gives up what runs there."""
+
+from __future__ import annotations
+
+import math
+
+from mangrove.model.documents import Given
+from mangrove.reconcile.absence import Absence, time_to_have_stopped, time_to_replace
+from mangrove.reconcile.view import View
+
+#: Nothing is waited for in shorter pieces (seconds), so that rounding never makes a loop of it.
+_TICK = 0.01
+
+
+def time_to_move(given: Given, view: View) -> float:
+    """Seconds until an attempt may be run elsewhere, if nothing more is heard: 0 for now, infinite when that is not a
+    matter of time alone."""
+    status = view.status(given)
+    if status is not None and status.given_up:
+        return 0.0
+    absence = view.absence(given.child)
+    return time_to_replace(view.policy(given.specification), absence) if absence is not None else math.inf
+
+
+def time_to_end(given: Given, view: View) -> float:
+    """Seconds until an attempt is known to run no more, if nothing more is heard; infinite when that takes a word."""
+    status, policy, absence = view.status(given), view.policy(given.specification), view.absence(given.child)
+    if status is not None and status.given_up and policy.exclusive:
+        return 0.0
+    return time_to_have_stopped(policy, absence) if absence is not None else math.inf
+
+
+def why_it_stays(given: Given, absence: Absence, view: View) -> str:
+    """For a person: why something is left on a child that is silent. Without figures that change all the time."""
+    policy, name = view.policy(given.specification), view.name(given.child)
+    if policy.lost_after == "never":
+        return f"{name} is not heard; it stays there, as its policy says"
+    if absence.held:
+        return f"{name} is not heard, and many others since then neither; it is replaced if that lasts"
+    return f"{name} is not heard; it is replaced after {policy.replaced_after(absence.lease):g} s of that"
+
+
+def after(wait: float, now: float) -> float | None:
+    """When to decide again, for a `Decision`."""
+    return now + max(wait, _TICK) if math.isfinite(wait) else None

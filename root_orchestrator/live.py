@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ from mangrove.model.attempt import Usage
 from mangrove.model.documents import Refusal
 from mangrove.model.specification import Specification
 from mangrove.placement.engine import Judgement, judge
+from mangrove.placement.fleet import Fleet as PlacementFleet
+from mangrove.placement.trial import Trial, try_out
 from mangrove.roles.bulk import ParentBulk
 from mangrove.roles.loop import Loop
 from mangrove.roles.parent import Parent
@@ -30,6 +32,10 @@ _ACCEPTED_WITHIN = 6.0
 
 #: Seconds within which the loop comes to a question: a few rounds of a large burst.
 _JUDGED_WITHIN = 10.0
+
+_BUSY = "the root is busy; try again later"
+
+_Answer = TypeVar("_Answer")
 
 
 def measured(parent: Parent) -> Iterator[tuple[str, Sequence[Usage]]]:
@@ -66,19 +72,25 @@ class LiveFleet:
         return {child: max(0.0, now - peer.heard) for child, peer in list(self._parent.link.peers.items())}
 
     def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
-        answer: queue.SimpleQueue[Judgement] = queue.SimpleQueue()
-        # In the loop's thread, which alone may look at all of the fleet.
-        if not self._loop.post(lambda: answer.put(judge(self._parent.fleet, specification, refused=refused))):
-            raise Unavailable("the root is busy; try again later")
+        return self._of_fleet(lambda fleet: judge(fleet, specification, refused=refused))
+
+    def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
+        return try_out(self._of_fleet(PlacementFleet.snapshot), wanted)
+
+    def _of_fleet(self, question: Callable[[PlacementFleet], _Answer]) -> _Answer:
+        """Asked in the loop's thread, which alone may look at all of the fleet."""
+        answer: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        if not self._loop.post(lambda: answer.put(question(self._parent.fleet))):
+            raise Unavailable(_BUSY)
         try:
             return answer.get(timeout=_JUDGED_WITHIN)
         except queue.Empty:
-            raise Unavailable("the root is busy; try again later") from None
+            raise Unavailable(_BUSY) from None
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         answer: queue.SimpleQueue[Reply] = queue.SimpleQueue()
         if not self._loop.post(carrying(lambda: self._parent.call(child, method, params, timeout, answer.put))):
-            raise Unavailable("the root is busy; try again later")
+            raise Unavailable(_BUSY)
         try:
             reply = answer.get(timeout=timeout + 1.0)
         except queue.Empty:

@@ -39,6 +39,7 @@ from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from mangrove.placement.engine import Judgement, judge
 from mangrove.placement.fleet import Fleet as PlacementFleet
+from mangrove.placement.trial import Trial, try_out
 from mangrove.roles.streams import Source
 from mangrove.store.interface import Put, Store
 from mangrove.store.memory import MemoryStore
@@ -84,6 +85,9 @@ class FakeFleet:
 
     def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
         return judge(self.table, specification, refused=refused)
+
+    def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
+        return try_out(self.table.snapshot(), wanted)
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         self.calls.append((child, method, params))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -13,6 +13,7 @@ from mangrove.cli.nouns import service as service_group
 from mangrove.cli.options import RootOptions, root_options
 from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_json_line
 from mangrove.cli.plan import declared_fields, one_service
+from mangrove.cli.sla_files import read_sla
 from mangrove.cli.waiting import timeout_option, wait_for, wait_option
 from mangrove.client import names
 from mangrove.client.documents import Event
@@ -109,20 +110,32 @@ def wait(root: RootOptions, name: tuple[str, ...], condition: str, timeout: floa
 
 
 @click.command()
-@click.argument("name", shell_complete=complete.service)
+@click.argument("name", required=False, shell_complete=complete.service)
+@click.option("-f", "--file", type=click.File("rb"), metavar="FILE", help="An SLA that is not deployed yet.")
+@click.option(
+    "-n", "--instances", type=click.IntRange(1, 1000), default=1, show_default=True, help="Of each service in FILE."
+)
 @output_option
 @root_options
-def explain(root: RootOptions, name: str, output: Format) -> None:
+def explain(root: RootOptions, name: str | None, file: IO[bytes] | None, instances: int, output: Format) -> None:
     """Say why the instances of a service are where they are, or nowhere.
 
-    NAME is application.service.
+    NAME is application.service. With --file, say where the services of an SLA would run, beside what runs already, and
+    what does not fit; nothing is deployed. FILE is JSON or YAML; `-` reads it from standard input.
     """
+    if (name is None) == (file is None):
+        raise InvalidInput("NAME", "name a service, or a file by --file: one of them")
     client = root.connect()
-    told = client.explain(names.service(client, name).id)
+    if file is not None:
+        told = client.try_out(read_sla(file), instances)
+        lines = tried(told)
+    else:
+        told = client.explain(names.service(client, name or "").id)
+        lines = explained(name or "", told)
     if output == "json":
         print_json(told)
         return
-    for line in explained(name, told):
+    for line in lines:
         click.echo(printable(line))
 
 
@@ -217,6 +230,17 @@ def explained(name: str, told: dict[str, Any]) -> list[str]:
         if slot["choice"] is not None:
             lines += [f"  {line}" for line in _choice(slot["choice"])]
     return [*lines, "One more instance:", *(f"  {line}" for line in _choice(told["choice"]))]
+
+
+def tried(told: dict[str, Any]) -> list[str]:
+    """What the root says of where services would run, as lines for a person."""
+    lines = []
+    for service in told["services"]:
+        where = ", ".join(f"{each['instances']} on {each['name']}" for each in service["clusters"])
+        fits = f"{service['placed']} of {service['wanted']} would run"
+        lines.append(f"{service['name']}  {fits}{where and f': {where}'}")
+        lines += [f"  {line}" for line in _choice(service["missing"] or service["choice"])]
+    return [*lines, told["note"][0].upper() + told["note"][1:] + "."]
 
 
 def _choice(choice: dict[str, Any]) -> list[str]:

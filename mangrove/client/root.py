@@ -118,6 +118,10 @@ class RootClient(SignedIn):
         """Why its instances are where they are, or nowhere."""
         return self.request("GET", f"/api/v1/services/{quoted(service)}/explain", form=dict[str, Any])
 
+    def try_out(self, sla: Mapping[str, Any], instances: int = 1) -> dict[str, Any]:
+        """Where so many instances of each service of an SLA would run, and why not; nothing is written."""
+        return self.request("POST", f"/api/v1/explain?instances={instances}", sla, form=dict[str, Any])
+
     def wait(
         self,
         *services: str,

@@ -71,7 +71,8 @@ class Route:
     within: what is entered before anything of the request is read, and left when it is answered.
     status: of a success. errors: statuses beyond those that follow from the declaration. media: what a Response may
     hold, by media type; what the request accepts chooses between them. headers: of the request that the handler reads,
-    each with what it says. example: a body that would be accepted.
+    each with what it says. example: a body that would be accepted. reads: whether it changes nothing, whatever its
+    method.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -84,6 +85,7 @@ class Route:
     media: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     example: Any = None
+    reads: bool = False
     within: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __post_init__(self) -> None:

@@ -10,10 +10,13 @@ from mangrove.model.attempt import Usage
 from mangrove.model.documents import Refusal
 from mangrove.model.specification import Specification
 from mangrove.placement.engine import Judgement
+from mangrove.placement.trial import Trial
 from mangrove.roles.streams import Source
 
 #: The last piece of an answer that breaks off, made of why it does.
 Apology = Callable[[str], bytes]
+
+_NO_CLUSTERS = "this process does not know the clusters; ask the root that runs the controller"
 
 
 class Fleet(Protocol):
@@ -27,6 +30,9 @@ class Fleet(Protocol):
 
     def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
         """What placement has to say about one more instance, and which clusters refused it. Raises Unavailable."""
+
+    def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
+        """What would become of so many instances of each specification, one after the other. Raises Unavailable."""
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Ask a child, and wait at most `timeout` seconds for its answer.
@@ -52,7 +58,10 @@ class NoFleet:
         return {}
 
     def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
-        raise Unavailable("this process does not know the clusters; ask the root that runs the controller")
+        raise Unavailable(_NO_CLUSTERS)
+
+    def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
+        raise Unavailable(_NO_CLUSTERS)
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         raise Unavailable(f"{child} is not connected to this process; try again later")

@@ -47,8 +47,9 @@ _NOT_KEPT = ""
 
 
 def takes_key(route: Route) -> bool:
-    """Whether the route looks at the header: those without a token have nobody to whom a key could belong."""
-    return route.method == "POST" and route.access.token == "access"  # noqa: S105 - a kind of token
+    """Whether the route looks at the header: those without a token have nobody to whom a key could belong, and what
+    only reads may be asked again anyway."""
+    return route.method == "POST" and not route.reads and route.access.token == "access"  # noqa: S105 - a kind of token
 
 
 class Once:

@@ -15,6 +15,7 @@ from mangrove.client.documents import Event
 from tests.e2e.conftest import MakeTree
 from tests.e2e.programs import PATIENCE, eventually
 from tests.e2e.tree import Tree, process
+from tests.root_api import sla
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,14 @@ def test_what_does_not_fit_is_explained(tree: Tree) -> None:
     assert (choice["clusters"], choice["passed"], choice["best"]) == (1, 0, [])
     assert any(each["ruled_out"] == 1 and "memory" in each["text"] for each in choice["conditions"])
     tree.client.delete_service(service)
+
+
+def test_an_sla_is_tried_before_it_is_deployed(tree: Tree) -> None:
+    told = tree.client.try_out(sla("tried", process(), process(microservice_name="huge", memory=500_000_000)))
+    small, huge = told["services"]
+    assert (told["fits"], small["placed"], small["missing"], huge["placed"]) == (False, 1, None, 0)
+    assert any("memory" in each["text"] for each in huge["missing"]["conditions"])
+    assert not [each for each in tree.client.applications() if each.name == "tried"]
 
 
 def test_whether_requests_should_come_here_may_be_asked_by_anybody(tree: Tree) -> None:

@@ -11,7 +11,7 @@ from mangrove.model.documents import PLACEMENTS, Placement, Refusal
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.placement.engine import Judgement
-from tests.root_api import CLUSTER, NODE, RootApi
+from tests.root_api import CLUSTER, NODE, RootApi, microservice, sla
 
 BETA = "b" * 24
 
@@ -114,3 +114,50 @@ def test_one_asker_has_one_explanation_at_a_time(root: RootApi, service: str, mo
     assert meanwhile[0].status_code == 503
     assert "wait for its answer" in meanwhile[0].json["message"]
     assert explained(root, service)["slots"]
+
+
+def tried(root: RootApi, *services: dict[str, Any], instances: int = 1) -> Any:
+    answer = root.call("POST", f"/api/v1/explain?instances={instances}", json=sla("shop", *services))
+    assert answer.status_code == 200, answer.text
+    return answer.json
+
+
+def test_an_sla_is_tried_and_nothing_is_written(root: RootApi) -> None:
+    before = root.store.revision()
+    told = tried(root, microservice("web", memory=5, port=""), microservice("db", memory=4090), instances=2)
+    web, db = told["services"]
+    assert not told["fits"]
+    assert "does not know each of their nodes" in told["note"]
+    assert (web["name"], web["wanted"], web["placed"], web["missing"]) == ("shop.test.web.test", 2, 2, None)
+    assert {each["name"]: each["instances"] for each in web["clusters"]} == {"beta": 2}
+    assert [each["name"] for each in web["choice"]["best"]] == ["beta", "alpha"]
+    assert (db["placed"], db["clusters"]) == (1, [{"id": CLUSTER, "name": "alpha", "instances": 1}])
+    [condition] = db["missing"]["conditions"]
+    assert (condition["condition"], condition["ruled_out"]) == ("fit", 2)
+    assert "best has 6 MiB memory free" in condition["text"]
+    assert root.store.revision() == before
+    assert root.fleet.table.reservations == {}
+    assert tried(root, microservice("web"))["fits"]
+
+
+def test_the_same_trial_is_never_answered_from_memory(root: RootApi) -> None:
+    key = {"Idempotency-Key": "a"}
+    before = root.store.revision()
+    assert root.call("POST", "/api/v1/explain", json=sla(), headers=key).json["fits"]
+    root.fleet.table.set_live(CLUSTER, False)
+    assert not root.call("POST", "/api/v1/explain", json=sla(), headers=key).json["fits"]
+    assert root.store.revision() == before
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "field"),
+    [
+        ("/api/v1/explain", sla("shop", microservice(memory=-1)), "applications[0].microservices[0].memory"),
+        ("/api/v1/explain", {}, "sla_version"),
+        ("/api/v1/explain?instances=0", sla(), "instances"),
+        ("/api/v1/explain?instances=1000", sla("shop", *(microservice(f"s{n}") for n in range(11))), "instances"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused(root: RootApi, path: str, document: Any, field: str) -> None:
+    answer = root.call("POST", path, json=document)
+    assert (answer.status_code, answer.json["field"]) == (422, field)

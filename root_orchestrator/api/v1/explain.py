@@ -1,4 +1,4 @@
-"""Why instances are where they are, or nowhere: placement's own words."""
+"""Why instances are where they are, or nowhere, and what would become of others: placement's own words."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from threading import Lock
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
-from mangrove.base.errors import Unavailable
+from mangrove.base.errors import InvalidInput, Unavailable
 from mangrove.model.documents import Refusal
 from mangrove.model.phases import Phase
 from mangrove.placement.engine import Judgement
+from mangrove.placement.trial import Trial
 from mangrove.roles.routes import Route
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.fleet import Fleet
+from root_orchestrator.api.oakestra.sla import read_sla
+from root_orchestrator.api.oakestra.sla_form import EXAMPLE, Agreement
 from root_orchestrator.api.views import InstanceView, Views
 from root_orchestrator.auth.guard import caller
-from root_orchestrator.auth.rules import READ_APPLICATIONS
+from root_orchestrator.auth.rules import CHANGE_APPLICATIONS, READ_APPLICATIONS
 
 #: Different refusals for which placement is asked; instances with the same ones share an answer, and those beyond have
 #: that of the service. Each asks all of the fleet, in the one thread that also controls it.
 _JUDGED = 4
+#: Instances that are tried at once: a second of one thread.
+_TRIED = 10_000
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -72,8 +79,50 @@ class Explained(msgspec.Struct, frozen=True):
     slots: list[SlotExplained]
 
 
+class Trying(msgspec.Struct, frozen=True):
+    """instances: of each service that the SLA declares."""
+
+    instances: Annotated[int, Meta(ge=1, le=1000)] = 1
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A cluster that would be given so many."""
+
+    id: str
+    name: str
+    instances: int
+
+
+class ServiceTried(msgspec.Struct, frozen=True):
+    """What would become of a service. placed: instances that would fit, of `wanted`; clusters: where, most first.
+
+    choice: what placement says of the first instance; missing: of the first that fits nowhere, null when all fit.
+    """
+
+    name: str
+    wanted: int
+    placed: int
+    clusters: list[Share]
+    choice: Choice
+    missing: Choice | None
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """What would become of an SLA. fits: whether all of it would; note: how far that can be relied on."""
+
+    fits: bool
+    note: str
+    services: list[ServiceTried]
+
+
+_NOTE = (
+    "nothing was written; this is what the clusters have told the root, which does not know each of their nodes: "
+    "a cluster may hand an instance back, and then the root tries the next one"
+)
+
+
 def routes(catalog: Catalog, fleet: Fleet, views: Views) -> list[Route]:
-    """The one route."""
+    """Of what is there, and of what is not there yet."""
 
     asking: set[str] = set()
     lock = Lock()
@@ -106,8 +155,37 @@ def routes(catalog: Catalog, fleet: Fleet, views: Views) -> list[Route]:
             view.service.id, choice, [_slot(each, own.get(each.slot.id), choice) for each in view.instances]
         )
 
-    path = "/api/v1/services/<service>/explain"
-    return [Route("GET", path, explain, READ_APPLICATIONS, "Explain where instances are, or why nowhere")]
+    def try_sla(query: Trying, body: Annotated[object, Agreement]) -> Tried:
+        services = [service for application in read_sla(body) for service in application.services]
+        if len(services) * query.instances > _TRIED:
+            problem = f"is {query.instances}, of {len(services)} services each; at most {_TRIED} in all can be tried"
+            raise InvalidInput("instances", problem)
+        names = {cluster.child.id: cluster.child.name for cluster in views.clusters_alone()}
+        with turn(caller().id):
+            trials = fleet.try_out([(service.specification, query.instances) for service in services])
+        tried = [
+            _tried(service.specification.name, query.instances, trial, names)
+            for service, trial in zip(services, trials, strict=True)
+        ]
+        return Tried(all(each.missing is None for each in tried), _NOTE, tried)
+
+    one, trying = "/api/v1/services/<service>/explain", "Explain where an SLA would run, without deploying it"
+    return [
+        Route("GET", one, explain, READ_APPLICATIONS, "Explain where instances are, or why nowhere"),
+        Route("POST", "/api/v1/explain", try_sla, CHANGE_APPLICATIONS, trying, example=EXAMPLE, reads=True),
+    ]
+
+
+def _tried(name: str, wanted: int, trial: Trial, names: dict[str, str]) -> ServiceTried:
+    shares = sorted(trial.placed.items(), key=lambda each: -each[1])
+    return ServiceTried(
+        name,
+        wanted,
+        sum(trial.placed.values()),
+        [Share(id, names.get(id, id), count) for id, count in shares],
+        _choice(trial.choice, names),
+        None if trial.missing is None else _choice(trial.missing, names),
+    )
 
 
 def _question(refused: Mapping[str, Refusal]) -> frozenset[tuple[str, str]]:

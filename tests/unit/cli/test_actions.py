@@ -7,8 +7,10 @@ import json
 import pytest
 
 from mangrove.cli.actions import explained
+from mangrove.model.child import Capacity
 from mangrove.model.documents import EVENTS, Event
-from tests.root_api import CLUSTER, RootApi, microservice
+from mangrove.model.resources import Resources
+from tests.root_api import CLUSTER, RootApi, microservice, sla
 from tests.unit.cli.conftest import CommandLine
 
 
@@ -169,6 +171,27 @@ def test_explaining_says_why_something_waits(cli: CommandLine, root: RootApi, we
     document = json.loads(cli("explain", "shop.web", "-o", "json").output)
     assert document == root.get(f"/api/v1/services/{web}/explain")
     assert cli("explain", "shop.wbe").code == 3
+
+
+def test_a_file_is_tried_before_it_is_deployed(cli: CommandLine, root: RootApi) -> None:
+    root.add_cluster()
+    table = root.fleet.table
+    table.add(CLUSTER, "alpha")
+    table.update(CLUSTER, Capacity(Resources(cpu=4000, memory=250, disk=10), nodes=2, runtimes=("docker",)))
+    table.set_live(CLUSTER, True)
+    before = root.store.revision()
+    text = json.dumps(sla("shop", microservice("web", port="")))
+    said = cli("explain", "-f", "-", "-n", "3", stdin=text)
+    assert said.code == 0, said.error
+    first, condition, passed, note = said.output.splitlines()
+    assert first == "shop.test.web.test  2 of 3 would run: 2 on alpha"
+    assert condition.startswith("  fit rules out 1: needs 100 MiB memory")
+    assert passed == "  0 of 1 clusters could take it"
+    assert note.startswith("Nothing was written")
+    fine = cli("explain", "--file", "-", "-o", "json", stdin=text)
+    assert json.loads(fine.output)["fits"] is True
+    assert root.store.revision() == before
+    assert cli("explain").code == cli("explain", "shop.web", "-f", "-", stdin=text).code == 2
 
 
 def test_what_placement_would_do_is_shown_condition_by_condition() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,17 +17,14 @@ from mangrove.client.root import RootClient, Session
 from mangrove.identity import tokens
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity, NodeView
-from mangrove.model.documents import CHILDREN, NODES, Child, Refusal
+from mangrove.model.documents import CHILDREN, NODES, Child
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
-from mangrove.model.specification import Specification
-from mangrove.placement.engine import Judgement
 from mangrove.roles.http_server import serve
-from mangrove.roles.streams import Source
 from mangrove.store.interface import Put
 from mangrove.store.memory import MemoryStore
 from root_orchestrator.api.app import create_app
-from root_orchestrator.api.fleet import Apology
+from root_orchestrator.api.fleet import NoFleet
 from root_orchestrator.auth.passwords import Passwords
 from root_orchestrator.auth.users import ensure_admin
 
@@ -54,24 +51,15 @@ def sla(name: str = "tide", version: str = "v2.0") -> dict[str, Any]:
 CLUSTER = "c" * 24
 
 
-class OneCluster:
+class OneCluster(NoFleet):
     """A fleet of which cluster `CLUSTER` answers."""
-
-    def usage(self, ids: Iterable[str]) -> Mapping[str, Sequence[Usage]]:
-        return {}
 
     def ages(self) -> Mapping[str, float]:
         return {CLUSTER: 1.5}
 
-    def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
-        raise AssertionError("nobody asks why here")
-
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         assert (child, method, params) == (CLUSTER, "node_token", {"ttl": 60.0, "uses": 3})
         return {"id": "n" * 24, "token": "mgv-n", "expires": 61.0}
-
-    def stream(self, child: str, method: str, params: dict[str, Any], apology: Apology) -> Source:
-        raise AssertionError("nobody asks for a stream here")
 
 
 @dataclass

@@ -17,7 +17,7 @@ from types import ModuleType
 
 import msgspec
 
-from benchmarks import api, burst, deploy, logs, machine, memory, placement, recovery, reports, sizes
+from benchmarks import api, burst, calm, deploy, logs, machine, memory, placement, recovery, reports, sizes
 from benchmarks.result import Result, table
 
 #: Modules with `measure(folder, size)`, which gives a Result, and the sizes `FULL` and `QUICK`.
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "deploy": deploy,
     "burst": burst,
     "recovery": recovery,
+    "calm": calm,
     "memory": memory,
     "reports": reports,
     "api": api,

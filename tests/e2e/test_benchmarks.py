@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import api, burst, deploy, memory, recovery, reports, sizes
+from benchmarks import api, burst, calm, deploy, memory, recovery, reports, sizes
 from benchmarks.processes import working_below
 from benchmarks.result import Result, table
 
@@ -40,6 +40,12 @@ def test_recovery(tmp_path: Path) -> None:
 
     assert 0 < found["crash to replacement RUNNING, p50"] < 30_000
     assert not list(working_below(tmp_path))
+
+
+def test_calm(tmp_path: Path) -> None:
+    found = figures(calm.measure(tmp_path, calm.QUICK))
+
+    assert set(found.values()) == {0}
 
 
 def test_memory(tmp_path: Path) -> None:

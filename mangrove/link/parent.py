@@ -167,6 +167,11 @@ class ParentLink:
         """Seconds that a child may be silent, for as many children as there are."""
         return self._settings.for_fleet(len(self.peers))[0]
 
+    @property
+    def deaf(self) -> bool:
+        """Whether this parent could hear nobody now, being connected to no broker."""
+        return not self._hearing
+
     # -- what the owner tells
 
     def expect(self, child: str, now: float) -> Peer | None:

@@ -137,7 +137,8 @@ class Children:
         now = self._clock.now()
         gone = now - peer.gone if peer.gone is not None else None
         held = self._brake.holds(child, now)
-        return Absence(now - peer.heard, now - peer.counted, peer.lease, peer.silent, gone, held)
+        counted = 0.0 if self._link.deaf else now - peer.counted
+        return Absence(now - peer.heard, counted, peer.lease, peer.silent, gone, held)
 
     @property
     def suspects(self) -> Set[str]:

@@ -510,3 +510,27 @@ def test_statuses_of_before_are_told_with_the_first_report() -> None:
     (reported,) = (event for event in talk.heard if isinstance(event, Reported))
     assert reported.first
     assert reported.applied.changed == {"a1"}
+
+
+def test_what_was_withdrawn_may_stay_until_the_child_was_told() -> None:
+    talk = Talk()
+    talk.settle()
+    talk.parent.assign("c", {"a": Attempt("a", "s", 0, 1, "d" * 32)}, frozenset())
+    talk.steps(1.0)
+    talk.statuses.change({"a": Status("a", Phase.RUNNING)}, [])
+    talk.steps(1.0)
+    assert not talk.parent.may_stay("c", "a"), "it is assigned"
+    talk.lost = lambda direction, kind: True
+    talk.parent.assign("c", {}, frozenset({"a"}))
+    talk.steps(30.0)
+    assert not talk.parent.may_stay("c", "a"), "it is not there"
+    told: list[bool] = []
+    flush = talk.parent.flush
+    talk.parent.flush = lambda now: (told.append(talk.parent.may_stay("c", "a")), flush(now))[1]  # type: ignore[func-returns-value,method-assign]
+    talk.lost = lambda direction, kind: False
+    talk.settle()
+    talk.steps(2.0)
+    assert True in told
+    assert not talk.parent.may_stay("c", "a"), "it was told"
+    assert told.index(True) < len(told) - 1
+    assert not any(told[told.index(True) + 1 :]), "once told, never again"

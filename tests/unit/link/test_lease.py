@@ -193,3 +193,44 @@ def test_a_parent_that_is_itself_a_child_says_how_far_behind_it_is() -> None:
         told = next(unseal(KEY, topic, payload)[1] for _, said, payload in talk.sent if said == kind)
         assert isinstance(told, form)
         assert told.behind == 7.001, "never less than it is"
+
+
+def said_gone(talk: Talk) -> None:
+    peer = talk.parent.peers["c"]
+    gone = seal(KEY, topic_of("p", "c", "up", "gone"), Header(PROTOCOL, peer.session, 1), Gone())
+    talk.parent.receive("c", "gone", gone, 0, talk.now)
+
+
+def test_who_is_gone_is_there_again_with_its_next_word() -> None:
+    talk = settled()
+    said_gone(talk)
+    assert talk.parent.peers["c"].gone == talk.now
+    talk.steps(3.0)
+    assert talk.parent.peers["c"].gone is None
+
+
+def test_nobody_is_gone_to_a_parent_that_is_cut_off_itself() -> None:
+    talk = settled()
+    said_gone(talk)
+    talk.parent.disconnected(0, talk.now)
+    assert talk.parent.peers["c"].gone is None
+    assert talk.parent.deaf
+
+
+def test_when_it_could_hear_again_the_silence_of_the_silent_counts_anew_too() -> None:
+    talk = settled()
+    talk.lost = lambda direction, kind: direction == "up"
+    talk.steps(2 * LEASE)
+    heard = talk.parent.peers["c"].heard
+    talk.parent.disconnected(0, talk.now)
+    talk.parent.connected(0, talk.now)
+    assert talk.parent.peers["c"].counted == talk.now
+    assert (talk.parent.peers["c"].heard, silent(talk)) == (heard, True)
+
+
+def test_with_a_lease_of_an_hour_deadlines_are_still_looked_at_every_second() -> None:
+    talk = Talk()
+    talk.parent = talk.new_parent(term=1)
+    talk.parent._settings = Settings(lease=3600.0)
+    talk.parent.tick(talk.now)
+    assert talk.parent.next_wake(talk.now) <= talk.now + 1.0

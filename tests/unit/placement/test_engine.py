@@ -351,3 +351,17 @@ def test_the_largest_node_gains_what_comes_free() -> None:
     fleet.reserve("old", "a", Resources(cpu=600))
     assert fits_instead(fleet, Specification("web", resources=Resources(cpu=1000)), "old")
     assert not fits_instead(fleet, Specification("web", resources=Resources(cpu=1001)), "old")
+
+
+def test_places_of_attempts_are_compared_as_if_they_were_not_there() -> None:
+    fleet = nodes(machine(cpu=1000), machine(cpu=4000))
+    web = Specification("web", runtime="docker", resources=Resources(cpu=1000), preferences=(Preference("spread"),))
+    ids = list(fleet.rows)
+    for attempt, child in (("a", ids[0]), ("b", ids[1])):
+        fleet.reserve(attempt, child, web.resources, kinds_of(web))
+    before = (fleet.rows[ids[0]].free, fleet.rows[ids[1]].free)
+    first, second = engine.scores_of(fleet, web, ("a", "b"))
+    assert first == second == engine.scores_of(fleet, web, ("a",))[0]
+    assert (fleet.rows[ids[0]].free, fleet.rows[ids[1]].free) == before
+    fleet.set_live(ids[0], False)
+    assert engine.scores_of(fleet, web, ("a", "b"))[0] == float("-inf")

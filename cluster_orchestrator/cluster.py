@@ -95,6 +95,7 @@ class Cluster:
             new_id=new_id,
             rng=rng,
             may_refuse=lambda: self.role.link.state == "settled" and not self.parent.gathering,
+            may_adopt=lambda: self.role.link.state == "settled",
             on_slot=self._told.add,
             on_measured=self._news.add,
             position=position,

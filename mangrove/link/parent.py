@@ -117,6 +117,7 @@ class Peer:
     removed: dict[str, int] = field(default_factory=dict)  # attempt → the version that no longer has it
     first_version: int = 0  # versions below are of an earlier life of the parent
     calls: dict[str, tuple[float, Callable[[Reply], None]]] = field(default_factory=dict)
+    withheld: bool = False  # whether no assign may be sent: it would stop what is still being asked about
 
 
 class ParentLink:
@@ -206,6 +207,13 @@ class ParentLink:
             for id in remove:
                 peer.removed[id] = peer.assignment.version
 
+    def withhold(self, child: str, withheld: bool) -> None:
+        """Send a child no assign, or again."""
+        peer = self.peers.get(child)
+        if peer is not None:
+            peer.withheld = withheld
+            self._unsent.add(child)
+
     def has_ended(self, child: str, attempt: str) -> bool:
         """Whether the child has applied an assignment without this attempt and no longer lists it as going on."""
         peer = self.peers.get(child)
@@ -235,7 +243,7 @@ class ParentLink:
         """
         for child in sorted(self._unsent):
             peer = self.peers.get(child)
-            if peer is not None and peer.state == "live" and peer.applied is not None:
+            if peer is not None and peer.state == "live" and peer.applied is not None and not peer.withheld:
                 self._send_what_lacks(child, peer, peer.applied, now)
             self._unsent.discard(child)  # only now: what a message needs may have to be read, and reading may fail
 

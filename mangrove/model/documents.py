@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mangrove.model.attempt import Status
+from mangrove.model.attempt import Attempt, Status
 from mangrove.model.child import Capacity
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
@@ -18,6 +18,7 @@ SLOTS = "slots"  # Slot, written by the API (root) or the link to the parent (cl
 SPECIFICATIONS = "specifications"  # Specification by digest; immutable, so anyone may add one
 PLACEMENTS = "placements"  # Placement by slot, written by the controller
 HOLDS = "holds"  # Hold by slot, written by an operator of the parent's machine; removed with the slot
+ADOPTED = "adopted"  # Adopted by attempt, written by the controller; an operator marks what is to be dropped
 OBSERVED = "observed"  # Observed by attempt, written by the link to the children
 CHILDREN = "children"  # Child by id, written by the link to the children
 IDENTITIES = "identities"  # Identity by child id, written by join and revocation
@@ -162,6 +163,21 @@ class Hold(msgspec.Struct, frozen=True):
     slot: str
     text: str
     since: float
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """What a child runs, and a store that was brought back does not know: kept until somebody has said what about it.
+
+    name: for people, `application.service.number`. dropped: an operator, or time, has said that it shall be stopped.
+    """
+
+    attempt: Attempt
+    child: str
+    child_name: str
+    name: str
+    resources: Resources
+    since: float
+    dropped: bool = False
 
 
 class Observed(msgspec.Struct, frozen=True):

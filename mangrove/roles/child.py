@@ -28,6 +28,11 @@ from mangrove.store.interface import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
+#: The call by which a parent whose store was brought back asks what it once gave. params: `attempts`, ids.
+HELD = "held"
+#: Bytes of specifications in one answer to it, and of an attempt: below the largest payload with one more of each.
+_HELD_BYTES, _ENTRY = 96 * 1024, 300
+
 #: Seconds between attempts to keep an assignment after the disk refused it.
 SAVE_RETRY = 2.0
 
@@ -148,7 +153,8 @@ class ChildRole:
                     # What nobody's request led to, the parent asks every few seconds.
                     level = logging.INFO if event.call.request else logging.DEBUG
                     log.log(level, "the parent asks: %s", event.call.method[:40])
-                    reply = self._answer(event.call)
+                    held = event.call.method == HELD
+                    reply = self._held(event.call) if held else self._answer(event.call)
                 if reply is not None:
                     self.link.reply(reply)
             else:
@@ -181,6 +187,24 @@ class ChildRole:
         """When `hear` and `speak` want to be called at the latest (`Clock.now` seconds)."""
         wake = self.link.next_wake()
         return min(wake, self._save_at) if self._unsaved else wake
+
+    def _held(self, call: Call) -> Reply:
+        """Of the `attempts` asked for, those that are in the assignment held, as many as fit into a message."""
+        entries, known = self._assignment.entries, self._assignment.specifications
+        attempts: list[Attempt] = []
+        specifications: dict[str, msgspec.Raw] = {}
+        size = 0
+        asked = call.params.get("attempts")
+        for id in asked if isinstance(asked, list) else ():
+            entry = entries.get(id) if isinstance(id, str) else None
+            if entry is None or entry.specification not in known:
+                continue
+            attempts.append(entry)
+            specifications[entry.specification] = msgspec.Raw(known[entry.specification])
+            size = sum(map(len, map(bytes, specifications.values()))) + _ENTRY * len(attempts)
+            if size > _HELD_BYTES:
+                break
+        return Reply(call.id, {"attempts": attempts, "specifications": specifications})
 
     def _save(self) -> None:
         replica = self._assignment

@@ -268,18 +268,27 @@ class Children:
             self._on_child(event.child)
         wall = self._clock.wall()
         for attempt in sorted(event.applied.changed & statuses.keys()):  # what has gone since comes with its own event
-            if not self._on_attempt(attempt, event.child):
-                continue  # another child's; or of an earlier time: not in its assignment, hence being stopped there
-            seen, before = Observed(attempt, event.child, statuses[attempt], wall), self.observed.get(attempt)
-            if before is None or before.status.phase != seen.status.phase:
-                self.phases[seen.status.phase] += 1
-                with about(self._request_of(attempt)):
-                    said = f": {seen.status.reason}" if seen.status.reason else ""
-                    log.info("attempt %s of %s is %s%s", attempt, self.name(event.child), seen.status.phase, said)
-            self.observed[attempt] = seen
-            self._ledger.write(Put(documents.OBSERVED, attempt, msgspec.to_builtins(seen)))
+            self._observe(Observed(attempt, event.child, statuses[attempt], wall))
         for attempt in sorted(gone):
             self._unobserve(attempt, event.child)
+
+    def observe(self, child: str, attempt: str) -> None:
+        """What a child said of an attempt counts now, though it did not when it was said."""
+        status = self._link.peers[child].status.entries.get(attempt)
+        if status is not None:
+            self._observe(Observed(attempt, child, status, self._clock.wall()))
+
+    def _observe(self, seen: Observed) -> None:
+        attempt, child, before = seen.attempt, seen.child, self.observed.get(seen.attempt)
+        if not self._on_attempt(attempt, child):
+            return  # another child's; or of an earlier time: not in its assignment, hence being stopped there
+        if before is None or before.status.phase != seen.status.phase:
+            self.phases[seen.status.phase] += 1
+            with about(self._request_of(attempt)):
+                said = f": {seen.status.reason}" if seen.status.reason else ""
+                log.info("attempt %s of %s is %s%s", attempt, self.name(child), seen.status.phase, said)
+        self.observed[attempt] = seen
+        self._ledger.write(Put(documents.OBSERVED, attempt, msgspec.to_builtins(seen)))
 
     def _unobserve(self, attempt: str, child: str) -> None:
         if self._observed_on(attempt, child):

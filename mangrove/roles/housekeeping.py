@@ -11,7 +11,17 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from mangrove.base.clock import Clock
 from mangrove.base.errors import MangroveError
 from mangrove.identity import tokens
-from mangrove.model.documents import CLAIMS, CLAIMS_KEPT, EVENTS, PLACEMENTS, SERVICES, SLOTS, SPECIFICATIONS, TOKENS
+from mangrove.model.documents import (
+    ADOPTED,
+    CLAIMS,
+    CLAIMS_KEPT,
+    EVENTS,
+    PLACEMENTS,
+    SERVICES,
+    SLOTS,
+    SPECIFICATIONS,
+    TOKENS,
+)
 from mangrove.store.interface import Delete, Lease, Operation, Store, Stored
 
 log = logging.getLogger(__name__)
@@ -64,7 +74,7 @@ def old_claims(view: View, now: float) -> list[Operation]:
 
 
 def unused_specifications(view: View, now: float) -> list[Operation]:
-    """Specifications that no service, slot or placement names."""
+    """Specifications that no service, slot, placement or adopted attempt names."""
     used = {str(stored.document["specification"]) for stored in (*view[SERVICES], *view[SLOTS])}
     for stored in view[PLACEMENTS]:
         # With the newest past attempt: what it ran may be placed again while a rollout stands still.
@@ -74,6 +84,7 @@ def unused_specifications(view: View, now: float) -> list[Operation]:
             *stored.document.get("history", ())[-1:],
         ]
         used |= {str(one["specification"]) for one in given if one is not None}
+    used |= {str(stored.document["attempt"]["specification"]) for stored in view[ADOPTED]}
     return [Delete(SPECIFICATIONS, one.id, expect=one.revision) for one in view[SPECIFICATIONS] if one.id not in used]
 
 
@@ -83,7 +94,9 @@ CHORES = (
     Chore("expired tokens", 3600.0, (TOKENS,), expired_tokens),
     Chore("old claims", 3600.0, (CLAIMS,), old_claims),
     Chore("old events", 600.0, (EVENTS,), old_events),
-    Chore("unused specifications", 3600.0, (SPECIFICATIONS, SERVICES, SLOTS, PLACEMENTS), unused_specifications),
+    Chore(
+        "unused specifications", 3600.0, (SPECIFICATIONS, SERVICES, SLOTS, PLACEMENTS, ADOPTED), unused_specifications
+    ),
 )
 
 

@@ -22,12 +22,13 @@ from mangrove.link.transports.interface import Connected, Disconnected, ParentTr
 from mangrove.model import documents
 from mangrove.model.attempt import Usage
 from mangrove.model.child import NodeView
-from mangrove.model.documents import Child, Event, Hold, Identity, Observed, Placement, Slot
+from mangrove.model.documents import Adopted, Child, Event, Hold, Identity, Observed, Placement, Slot
 from mangrove.model.events import KINDS
 from mangrove.model.position import Position
 from mangrove.model.specification import Preference
 from mangrove.placement.fleet import Fleet
 from mangrove.reconcile.patience import time_to_end, time_to_move
+from mangrove.roles.adopting import Adopting
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
 from mangrove.roles.chronicle import Chronicle
@@ -48,11 +49,12 @@ class Parent:
 
     id: its name in topics, which outlives its store. noun: what its children are. key_of: the link key of a child with
     this identity. holder: who takes the store's lease. may_refuse: whether slots that fit nowhere may be handed back
-    now (clusters). on_slot: called with the id of each slot whose status may have changed, once what changed it is
-    durable. usage_kept: figures kept of each attempt and child. on_measured: called with the id of each attempt and
-    child of which there is a new figure. measured_before: what is known of one from before this start, oldest first.
-    position: where children stand that do not say. preferences: which child is the best for services that do not say.
-    behind: seconds since our own parent, if there is one, is known to have heard us (see `ParentLink`).
+    now (clusters). may_adopt: whether it is known what is wanted (clusters: by the root). on_slot: called with the id
+    of each slot whose status may have changed, once what changed it is durable. usage_kept: figures kept of each
+    attempt and child. on_measured: called with the id of each attempt and child of which there is a new figure.
+    measured_before: what is known of one from before this start, oldest first. position: where children stand that do
+    not say. preferences: which child is the best for services that do not say. behind: seconds since our own parent, if
+    there is one, is known to have heard us (see `ParentLink`).
     Raises Conflict when another holds the lease.
     """
 
@@ -70,6 +72,7 @@ class Parent:
         new_id: NewId,
         rng: random.Random,
         may_refuse: Callable[[], bool] = lambda: False,
+        may_adopt: Callable[[], bool] = lambda: True,
         on_slot: Callable[[str], None] = lambda slot: None,
         usage_kept: int = 1,
         on_measured: Callable[[str], None] = lambda id: None,
@@ -91,8 +94,10 @@ class Parent:
         self._transport = transport
         self._new_id = new_id
         self._may_refuse = may_refuse
+        self._may_adopt = may_adopt
         self._on_slot = on_slot
         self._gathered = clock.now() + settings.lease
+        self._patience = self._gathered + settings.lease
         self._feed = store.revision()
         self._drops = Drops(f"from {noun}s")
         self._ledger = Ledger(store, lease)
@@ -100,7 +105,7 @@ class Parent:
         journal.load(store)
         catalogue = Catalogue(store)
         self._slots = Slots(self.fleet, self._ledger, journal, catalogue, clock, new_id)
-        terms = Terms.begin(store, lease, new_id())
+        terms = Terms.begin(store, lease, new_id(), clock.wall())
         self._children = Children(
             self.fleet,
             self._ledger,
@@ -136,6 +141,19 @@ class Parent:
         self._view = FleetView(self.fleet, self._children, self.link, catalogue, self._slots.quiet)
         self._children.load(store, self.link)
         self._slots.load(store)
+        self._adopting = Adopting(
+            store,
+            self.link,
+            self.fleet,
+            self._slots,
+            self._ledger,
+            journal,
+            clock,
+            until=terms.adopting_until,
+            ask=self.call,
+            name=self._children.name,
+            on_adopted=self._children.observe,
+        )
         self._assign()
 
     # -- what comes in
@@ -157,14 +175,20 @@ class Parent:
         if self._hears_clusters:
             self._chronicle.heed(self.link.events)
             self._chronicle.work()
+        self._adopting.heed(self.link.events)
+        self._adopting.ask()
         self._children.hear()
         try:
             self._follow_store()
-            self._slots.decide(self._view, may_refuse=self._may_refuse())
+            waits = self._waits(now)
+            if not waits:
+                self._adopting.settle()
+                self._slots.decide(self._view, may_refuse=self._may_refuse())
             if self._ledger.save():
                 self._chronicle.save()
                 self._assign()
-                self.link.flush(now)
+                if not waits:
+                    self.link.flush(now)
                 for slot in self._slots.take_told():
                     self._on_slot(slot)
         except StoreUnavailable as error:
@@ -176,6 +200,7 @@ class Parent:
         """When `work` wants to be called at the latest (`Clock.now` seconds)."""
         now = self.clock.now()
         wake = min(self.link.next_wake(now), now + self._slots.seconds_to_wake(), self._chronicle.next_wake())
+        wake = min(wake, self._adopting.next_wake())
         return min(wake, now + 1.0) if self._ledger.unavailable else wake
 
     def call(
@@ -200,6 +225,11 @@ class Parent:
     def placements(self) -> Mapping[str, Placement]:
         """What was decided, by slot."""
         return self._slots.placements
+
+    @property
+    def adopted(self) -> Mapping[str, Adopted]:
+        """What children run and a store that was brought back did not know, by attempt."""
+        return self._adopting.known
 
     @property
     def holds(self) -> Mapping[str, Hold]:
@@ -281,6 +311,12 @@ class Parent:
             return False
         return not any(event.subject in peer.nodes.entries for other, peer in self.link.peers.items() if other != child)
 
+    def _waits(self, now: float) -> bool:
+        """Whether nothing is decided yet, since what children run may be about to be adopted."""
+        if not self._adopting.active or now >= self._patience:
+            return False
+        return self.gathering or self._adopting.asking or not self._may_adopt()
+
     # -- the store
 
     def _follow_store(self) -> None:
@@ -295,6 +331,8 @@ class Parent:
                 self._children.identified(stored.read(Identity))
             slots = self.store.load(documents.SLOTS)
             self._slots.replace_all({stored.id: stored.read(Slot) for stored in slots})
+            for stored in self.store.load(documents.ADOPTED):
+                self._adopting.changed(stored.id, stored.read(Adopted))
             holds = {stored.id: stored.read(Hold) for stored in self.store.load(documents.HOLDS)}
             for id in self.holds.keys() | holds.keys():
                 self._slots.hold_changed(id, holds.get(id))
@@ -303,6 +341,8 @@ class Parent:
         document = change.document
         if change.collection == documents.SLOTS:
             self._slots.change(change.id, None if document is None else msgspec.convert(document, Slot))
+        elif change.collection == documents.ADOPTED:
+            self._adopting.changed(change.id, None if document is None else msgspec.convert(document, Adopted))
         elif change.collection == documents.HOLDS:
             self._slots.hold_changed(change.id, None if document is None else msgspec.convert(document, Hold))
         elif change.collection == documents.IDENTITIES and document is not None:

@@ -19,6 +19,7 @@ from mangrove.model import documents
 from mangrove.model.attempt import Attempt, Status
 from mangrove.model.documents import Given, Hold, Placement, Slot
 from mangrove.model.phases import Phase
+from mangrove.model.resources import Resources
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
 from mangrove.reconcile.parent import decide, hold
@@ -43,6 +44,7 @@ class Slots:
     ) -> None:
         self.wanted: dict[str, Slot] = {}
         self.placements: dict[str, Placement] = {}
+        self.wishes = 0  # rises with each change of what is wanted
         self.holds: dict[str, Hold] = {}  # slot → that an operator of this machine holds it
         self._fleet = fleet
         self._ledger = ledger
@@ -52,6 +54,7 @@ class Slots:
         self._new_id = new_id
         self._slot_of: dict[str, str] = {}  # attempt → slot
         self._news: dict[str, float] = {}  # attempt → when there was news of it (`Clock.now`)
+        self._named: dict[tuple[str, int], str] = {}  # (service, number) → the slot that came last
         self._on_child: dict[str, set[str]] = {}  # child → slots that have an attempt there
         self._homeless: set[str] = set()  # slots that want a child: they have none, or a silent one
         self._dirty: set[str] = set()
@@ -67,7 +70,9 @@ class Slots:
     def load(self, store: Store) -> None:
         """Begin with what the store has."""
         for stored in store.load(documents.SLOTS):
-            self.wanted[stored.id] = stored.read(Slot)
+            slot = self.wanted[stored.id] = stored.read(Slot)
+            if slot.desired == "run":
+                self._named[slot.service, slot.number] = slot.id
         for stored in store.load(documents.PLACEMENTS):
             self._place(stored.id, stored.read(Placement))
         for stored in store.load(documents.HOLDS):
@@ -80,12 +85,17 @@ class Slots:
 
     def change(self, id: str, slot: Slot | None) -> None:
         """A slot is new, stopped or gone."""
+        self.wishes += 1
         before = self.wanted.pop(id, None)
         if slot is not None:
             self.wanted[id] = slot
+            if slot.desired == "run":
+                self._named[slot.service, slot.number] = id
             self._rollouts.changed(id, slot)
         elif before is not None:
             self._rollouts.gone(id, before)
+        if before is not None and slot is None and self._named.get((before.service, before.number)) == id:
+            del self._named[before.service, before.number]
         self._dirty.add(id)
 
     def hold_changed(self, id: str, held: Hold | None) -> None:
@@ -108,6 +118,32 @@ class Slots:
             self.change(id, None)
         for id, slot in slots.items():
             self.change(id, slot)
+
+    def adopt(self, child: str, attempt: Attempt, resources: Resources) -> bool:
+        """Let an attempt that a child runs, and that this store did not know, be that of its slot; whether it is now.
+
+        Only if the slot is wanted, and was not given away later than that.
+        """
+        slot = self._named.get((attempt.service, attempt.number))
+        if slot is None or slot not in self.wanted or self.wanted[slot].desired == "stop":
+            return False
+        placement = self.placements.get(slot) or Placement(slot)
+        current = placement.current
+        if placement.final is not None or (current is not None and current.epoch >= attempt.epoch):
+            return False
+        wall = self._clock.wall()
+        given = Given(attempt.id, child, attempt.epoch, attempt.specification, resources, wall)
+        adopted = Placement(
+            slot,
+            epoch=max(placement.epoch, attempt.epoch),
+            current=given,
+            leaving=(*placement.leaving, current) if current is not None else placement.leaving,
+            history=placement.history,
+        )
+        self._place(slot, adopted)
+        self._ledger.write(Put(documents.PLACEMENTS, slot, msgspec.to_builtins(adopted)))
+        self._dirty.add(slot)
+        return True
 
     def attempt_changed(self, attempt: str, child: str) -> bool:
         """A child has news of an attempt; whether it is one that we gave to that child."""
@@ -298,6 +334,8 @@ class Slots:
         self._told.add(id)
         if slot is not None:
             self.wanted.pop(id, None)
+            if self._named.get((slot.service, slot.number)) == id:
+                del self._named[slot.service, slot.number]
             self._rollouts.gone(id, slot)
             self._ledger.collect(Delete(documents.SLOTS, id))
 

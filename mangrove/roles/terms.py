@@ -18,6 +18,10 @@ _ID = "terms"
 _KEPT = 1000
 
 
+#: Terms by which a restore goes ahead: a parent that is started once a second comes to as many in eleven days.
+_STRIDE = 1_000_000
+
+
 class _Begun(msgspec.Struct, frozen=True):
     """tenure: id of the holding of the lease that began; revision: of the store then."""
 
@@ -26,29 +30,36 @@ class _Begun(msgspec.Struct, frozen=True):
 
 
 class _Document(msgspec.Struct):
-    """begun: by term. accepted: terms up to this are not judged."""
+    """begun: by term. accepted: terms up to this are not judged. adopt: seconds from the next start on in which the
+    parent adopts (see `adopting`); until: wall-clock seconds at which that ends, once it has begun."""
 
     begun: dict[str, _Begun] = {}
     accepted: int = 0
+    adopt: float = 0.0
+    until: float = 0.0
 
 
 class Terms:
-    """The terms of one store. tenure: of the term that has just begun."""
+    """The terms of one store. tenure: of the term that has just begun. adopting_until: wall-clock seconds; 0 when the
+    store was not brought back by an operator."""
 
-    def __init__(self, begun: dict[int, _Begun], accepted: int, tenure: str) -> None:
+    def __init__(self, begun: dict[int, _Begun], accepted: int, tenure: str, adopting_until: float = 0.0) -> None:
         self.tenure = tenure
+        self.adopting_until = adopting_until
         self._begun = begun
         self._accepted = accepted
 
     @classmethod
-    def begin(cls, store: Store, lease: Lease, tenure: str) -> Terms:
-        """Note durably that the lease's term begins now."""
+    def begin(cls, store: Store, lease: Lease, tenure: str, wall: float = 0.0) -> Terms:
+        """Note durably that the lease's term begins now, at `wall` (wall-clock seconds)."""
         known = _read(store)
         begun = {int(term): one for term, one in known.begun.items()}
         begun[lease.term] = _Begun(tenure, store.revision())
         begun = dict(sorted(begun.items())[-_KEPT:])
-        _write(store, lease, _Document({str(term): one for term, one in begun.items()}, known.accepted))
-        return cls(begun, known.accepted, tenure)
+        until = known.until or (wall + known.adopt if known.adopt else 0.0)
+        document = _Document({str(term): one for term, one in begun.items()}, known.accepted, known.adopt, until)
+        _write(store, lease, document)
+        return cls(begun, known.accepted, tenure, until)
 
     def may_have_said(self, term: int, tenure: str, revision: int) -> bool:
         """Whether a parent with this store, or with what it was copied from, told something at `revision` in `term`."""
@@ -61,18 +72,21 @@ class Terms:
         return not later or revision <= min(later)
 
 
-def go_on_with(store: Store, name: str, holder: str, *, above: int) -> None:
-    """An operator says that this store is the one to go on with, though children have obeyed up to term `above`.
+def go_on_with(store: Store, name: str, holder: str, *, above: int | None = None, adopt: float = 0.0) -> int:
+    """An operator says that this store is the one to go on with, though children have obeyed up to term `above`; the
+    new term. Without `above`, it is raised by as much as no parent can have been started in between.
 
-    The terms are raised above that, and what children were told by another copy is no longer held against this one.
-    No controller may run on the store meanwhile.
+    What children were told by another copy is no longer held against this one, and for `adopt` seconds from its start
+    on the parent adopts what it does not know. No controller may run on the store meanwhile. Raises StaleLease.
     """
-    lease = store.acquire(name, holder)
-    while lease is not None and lease.term <= above:
-        lease = store.acquire(name, holder)
+    if above is None:
+        known = store.lease(name)
+        above = (known.term if known is not None else 0) + _STRIDE
+    lease = store.acquire(name, holder, above=above)
     if lease is None:
         raise StaleLease("another controller holds the store's lease: stop it first")
-    _write(store, lease, _Document({}, lease.term))
+    _write(store, lease, _Document({}, lease.term, adopt))
+    return lease.term
 
 
 def _read(store: Store) -> _Document:

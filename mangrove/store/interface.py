@@ -190,8 +190,8 @@ class Store(Protocol):
         Leases are no documents: taking and renewing them moves neither the revision nor the feed.
         """
 
-    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None) -> Lease | None:
-        """Take the lease `name` for `holder`, raising its term.
+    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None, above: int = 0) -> Lease | None:
+        """Take the lease `name` for `holder`, raising its term, to above `above` at the least.
 
         It is given when nobody ever held it, when `holder` (an id of one installation, kept across its restarts) held
         it last, or when its counter still equals `counter_seen`, which the caller has watched for a whole lease; else

@@ -5,15 +5,15 @@ from __future__ import annotations
 from mangrove.store.interface import Lease, StaleLease
 
 
-def taken(held: Lease | None, name: str, holder: str, counter_seen: int | None) -> Lease | None:
+def taken(held: Lease | None, name: str, holder: str, counter_seen: int | None, above: int = 0) -> Lease | None:
     """The lease as `holder` gets it, or None when it stays with whom it is; `held`: as it stands now.
 
-    The counter rises at each take-over, too, so that a second watcher sees that it moved.
+    The counter rises at each take-over, too, so that a second watcher sees that it moved. above: its term is higher.
     """
     if held is None:
-        return Lease(name, holder, term=1, counter=1)
+        return Lease(name, holder, term=above + 1, counter=1)
     if held.holder == holder or held.counter == counter_seen:
-        return Lease(name, holder, held.term + 1, held.counter + 1)
+        return Lease(name, holder, max(held.term, above) + 1, held.counter + 1)
     return None
 
 

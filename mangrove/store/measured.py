@@ -80,9 +80,9 @@ class MeasuredStore:
         with self._measured("lease"):
             return self._inner.lease(name)
 
-    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None) -> Lease | None:
+    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None, above: int = 0) -> Lease | None:
         with self._measured("lease"):
-            return self._inner.acquire(name, holder, counter_seen=counter_seen)
+            return self._inner.acquire(name, holder, counter_seen=counter_seen, above=above)
 
     def renew(self, lease: Lease) -> Lease | None:
         with self._measured("lease"):

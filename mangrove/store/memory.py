@@ -155,10 +155,10 @@ class MemoryStore:
             self._feed.check_open()
             return self._leases.get(name)
 
-    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None) -> Lease | None:
+    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None, above: int = 0) -> Lease | None:
         with self._lock:
             self._feed.check_open()
-            lease = leases.taken(self._leases.get(name), name, holder, counter_seen)
+            lease = leases.taken(self._leases.get(name), name, holder, counter_seen, above)
             if lease is not None:
                 self._leases[name] = lease
             return lease

@@ -126,8 +126,8 @@ class MongoStore:
         with self._database.operation():
             return _lease(self._database.head(), name)
 
-    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None) -> Lease | None:
-        return self._keep(name, lambda held: leases.taken(held, name, holder, counter_seen))
+    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None, above: int = 0) -> Lease | None:
+        return self._keep(name, lambda held: leases.taken(held, name, holder, counter_seen, above))
 
     def renew(self, lease: Lease) -> Lease | None:
         return self._keep(lease.name, lambda held: leases.renewed(held, lease))

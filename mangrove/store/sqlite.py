@@ -132,9 +132,9 @@ class SqliteStore:
         with explained(self._path), self._readers.borrow() as connection:
             return _lease(connection, name)
 
-    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None) -> Lease | None:
+    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None, above: int = 0) -> Lease | None:
         with self._writing, self._transaction():
-            return self._keep(leases.taken(_lease(self._writer, name), name, holder, counter_seen))
+            return self._keep(leases.taken(_lease(self._writer, name), name, holder, counter_seen, above))
 
     def renew(self, lease: Lease) -> Lease | None:
         with self._writing, self._transaction():

@@ -98,8 +98,8 @@ class GatheringStore:
     def lease(self, name: str) -> Lease | None:
         return self.store.lease(name)
 
-    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None) -> Lease | None:
-        return self.store.acquire(name, holder, counter_seen=counter_seen)
+    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None, above: int = 0) -> Lease | None:
+        return self.store.acquire(name, holder, counter_seen=counter_seen, above=above)
 
     def renew(self, lease: Lease) -> Lease | None:
         return self.store.renew(lease)

@@ -85,9 +85,9 @@ class ShakyStore:
         self._reach()
         return self._store.lease(name)
 
-    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None) -> Lease | None:
+    def acquire(self, name: str, holder: str, *, counter_seen: int | None = None, above: int = 0) -> Lease | None:
         self._write()
-        return self._store.acquire(name, holder, counter_seen=counter_seen)
+        return self._store.acquire(name, holder, counter_seen=counter_seen, above=above)
 
     def renew(self, lease: Lease) -> Lease | None:
         self._write()

@@ -129,3 +129,19 @@ def test_after_a_takeover_the_former_holder_writes_no_more(store: Store) -> None
         store.apply([Put("things", "a", {"writer": "you"})], lease=yours)
         assert isinstance(writer.exception(30), StaleLease)
     assert store.load("things")[0].document == {"writer": "you"}
+
+
+def test_a_term_can_be_raised_above_one_that_others_may_have_seen(open_store: Open) -> None:
+    store = open_store()
+    first = store.acquire("controller", "me", above=41)
+    assert first is not None
+    assert first.term == 42
+    second = store.acquire("controller", "me", above=7)
+    assert second is not None
+    assert second.term == 43
+    third = store.acquire("controller", "me", above=1_000_000)
+    assert third is not None
+    assert third.term == 1_000_001
+    with pytest.raises(StaleLease):
+        store.apply([Put("a", "1", {})], lease=second)
+    store.apply([Put("a", "1", {})], lease=third)

@@ -11,6 +11,7 @@ import click
 from cluster_orchestrator.operator_commands import events, hold, instances, release
 from mangrove.base.errors import InvalidInput
 from mangrove.cli import complete
+from mangrove.cli.backups import backup_command, restore_command
 from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
 from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_list, print_table
 from mangrove.cli.service import Step, Wish, wish_options
@@ -33,6 +34,8 @@ def cluster() -> None:
 
 for _command in (instances, hold, release, events):
     cluster.add_command(_command)
+cluster.add_command(backup_command("cluster", "cluster.db", _DATA))
+cluster.add_command(restore_command("cluster", "cluster.db", _DATA))
 
 
 @cluster.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

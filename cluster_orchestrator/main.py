@@ -33,7 +33,7 @@ from mangrove.link.transports.mqtt import MqttChildTransport
 from mangrove.model.documents import META
 from mangrove.model.position import Position, position_of
 from mangrove.placement.scorers import preferences_in
-from mangrove.roles import readings
+from mangrove.roles import adopted_routes, readings
 from mangrove.roles.bulk import ChildBulk, Relay
 from mangrove.roles.exposition import Exposition
 from mangrove.roles.http_server import serve
@@ -123,9 +123,12 @@ def run(arguments: Sequence[str]) -> None:
         own = local.routes(
             base.store, base.clock, cluster_id=joined.child, nodes=cluster.nodes, on_revoked=base.refresh_accounts
         )
-        holds = holding.routes(base.store, base.clock, joined.name, cluster.status)
+        operating = [
+            *holding.routes(base.store, base.clock, joined.name, cluster.status),
+            *adopted_routes.routes(base.store, local.OPERATOR),
+        ]
         operator = local.keep_operator_token(base.data, base.secret)
-        register(app, [*common, metrics_route(exposition, base.metrics_token), *own, *holds], local.guard(operator))
+        register(app, [*common, metrics_route(exposition, base.metrics_token), *own, *operating], local.guard(operator))
         running.start()
         ending.callback(running.stop)
         relay_loop.start()

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mangrove.base.files import private_folder, write_atomically
+from mangrove.cli.backups import backup_command, restore_command
 from mangrove.cli.service import Step, Wish, wish_options
 
 _DATA = click.option(
@@ -22,6 +23,10 @@ _DATA = click.option(
 @click.group()
 def root() -> None:
     """Run a root orchestrator."""
+
+
+root.add_command(backup_command("root", "root.db", _DATA))
+root.add_command(restore_command("root", "root.db", _DATA))
 
 
 @root.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

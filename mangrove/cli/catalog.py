@@ -68,6 +68,10 @@ COMMANDS: dict[str, Entry] = {
         top=(_HERE + "top:top", "Watch the tree: clusters, their nodes, and what runs there."),
         logs=(_HERE + "logs:logs", "Read what instances print."),
         events=(_HERE + "actions:events", "Show what has happened, the newest last."),
+        adopted=(
+            _HERE + "adopted:adopted",
+            "List what runs though a restored store did not know it; keep or drop it.",
+        ),
         explain=(_HERE + "actions:explain", "Say why the instances of a service are where they are, or nowhere."),
     ),
     **_section(

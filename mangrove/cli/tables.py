@@ -13,7 +13,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mangrove.client.documents import Application, Cluster, Event, Instance, LocalInstance, Node, Past, Service
+from mangrove.client.documents import (
+    AdoptedInstance,
+    Application,
+    Cluster,
+    Event,
+    Instance,
+    LocalInstance,
+    Node,
+    Past,
+    Service,
+)
 from mangrove.client.root import RootClient
 from mangrove.model.child import Capacity
 from mangrove.model.phases import Phase
@@ -200,6 +210,15 @@ def local_instances_table(instances: Iterable[LocalInstance]) -> Table:
             plain(each.id),
             plain(each.reason),
         )
+    return made
+
+
+def adopted_table(instances: Iterable[AdoptedInstance]) -> Table:
+    """What is adopted."""
+    made = table("", "instance", "runs on", "since", "id", "state")
+    for each in instances:
+        state = "being stopped" if each.dropped else "kept for now"
+        made.add_row(plain(each.name), plain(each.child), moment(each.since), plain(each.id), state)
     return made
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mangrove.base.errors import InvalidInput
-from mangrove.client.documents import Event, JoinToken, LocalInstance
+from mangrove.client.documents import AdoptedInstance, Event, JoinToken, LocalInstance
 from mangrove.client.http import TIMEOUT, HttpClient, parse_address
 
 #: Where a cluster listens unless it is told otherwise.
@@ -46,6 +46,14 @@ class ClusterClient:
     def events(self) -> list[Event]:
         """The newest that happened here, the oldest first."""
         return self._http.request("GET", "/api/v1/events", bearer=self._operator, form=list[Event])
+
+    def adopted(self) -> list[AdoptedInstance]:
+        """What nodes run and the cluster's store, which was brought back, did not know."""
+        return self._http.request("GET", "/api/v1/adopted", bearer=self._operator, form=list[AdoptedInstance])
+
+    def drop_adopted(self, id: str) -> None:
+        """Stop one of these."""
+        self._http.request("DELETE", f"/api/v1/adopted/{quote(id, safe='')}", bearer=self._operator, form=Any)
 
     def revoke_node_token(self, id: str) -> None:
         self._http.request("DELETE", f"/api/v1/node-tokens/{quote(id, safe='')}", bearer=self._operator, form=Any)

@@ -17,6 +17,7 @@ import msgspec
 
 from mangrove.base.errors import Unavailable
 from mangrove.client.documents import (
+    AdoptedInstance,
     Application,
     Cluster,
     Event,
@@ -175,6 +176,18 @@ class RootClient(SignedIn):
     def remove_cluster(self, id: str) -> None:
         """Let the cluster with this id speak no more; what it ran goes to others."""
         self.request("DELETE", f"/api/v1/clusters/{quoted(id)}", form=Message)
+
+    def adopted(self) -> list[AdoptedInstance]:
+        """What runs, and the root's store, which was brought back, did not know."""
+        return self.request("GET", "/api/v1/adopted", form=list[AdoptedInstance])
+
+    def keep_adopted(self, id: str) -> None:
+        """Let one of these be an instance of its service."""
+        self.request("PUT", f"/api/v1/adopted/{quoted(id)}", form=Message)
+
+    def drop_adopted(self, id: str) -> None:
+        """Stop one of these."""
+        self.request("DELETE", f"/api/v1/adopted/{quoted(id)}", form=Message)
 
     def cordon_cluster(self, id: str, *, cordoned: bool = True) -> None:
         """Give the cluster with this id no new work, or again; what runs there stays."""

@@ -26,6 +26,7 @@ from root_orchestrator.api.oakestra import users as user_routes
 from root_orchestrator.api.once import Once
 from root_orchestrator.api.v1 import (
     account,
+    adopted,
     children,
     events,
     explain,
@@ -102,6 +103,7 @@ def create_app(
         *join_tokens.routes(store, clock, live),
         *children.routes(store, live, on_revoked),
         *logs.routes(store, catalog, live, users, places, clock),
+        *adopted.routes(store),
         *events.routes(store, clock, users, places),
     ]
     routes += browse.routes(lambda: routes)

@@ -16,13 +16,16 @@ import pytest
 from mangrove.base.clock import VirtualClock
 from mangrove.base.ids import new_id
 from mangrove.identity import tokens
+from mangrove.model.attempt import Attempt
 from mangrove.model.documents import (
+    ADOPTED,
     APPLICATIONS,
     IDENTITIES,
     ORGANIZATIONS,
     SERVICES,
     SLOTS,
     SPECIFICATIONS,
+    Adopted,
     Application,
     Identity,
     Organization,
@@ -30,6 +33,7 @@ from mangrove.model.documents import (
     Slot,
     User,
 )
+from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from mangrove.model.validation import fit
 from mangrove.roles.routes import OPEN, Route, routes_of
@@ -67,6 +71,7 @@ ARGUMENTS = {
     "user_id": OWN_ID,
     "cluster": OWNERLESS,
     "node": OWNERLESS,
+    "adopted": OWNERLESS,
     "token": OWNERLESS,
     "number": OWNERLESS,
     "file": OWNERLESS,
@@ -76,6 +81,8 @@ ARGUMENTS = {
 IN_BODY = {"POST /api/service": THINGS}
 
 REFUSED = {401, 403, 404}
+
+ADOPTED_ATTEMPT = "b" * 24
 
 MISSING = "Missing Authorization Header; send `Authorization: Bearer <token>` from /api/auth/login"
 
@@ -145,6 +152,9 @@ class World:
             "of a stranger": self._thing("ofstranger", "stranger", self.elsewhere),
             "own in another organization": self._thing("ownelsewhere", "asker", self.elsewhere),
         }
+        # What runs beside the instance of the asker's service that the store knows.
+        attempt = Attempt(ADOPTED_ATTEMPT, self.things["own"]["service"], 7, 1, "0" * 32)
+        root.put(ADOPTED, ADOPTED_ATTEMPT, Adopted(attempt, CLUSTER, "alpha", "own.own.7", Resources(), 0.0))
         self.store.keep()
 
     def organization(self, name: str) -> Organization:
@@ -190,6 +200,7 @@ class World:
             "organization": (other or self.organization(self.elsewhere)).id,
             "cluster": CLUSTER,
             "node": NODE,
+            "adopted": ADOPTED_ATTEMPT,
             "token": self.token,
         }
         path = route.path

@@ -138,3 +138,23 @@ def test_only_what_a_store_really_said_is_believed(plan: list[str]) -> None:
             (life, here), other = other, (life, here)
         for what, where in said:
             assert life.believes(what) == (here in where)
+
+
+def test_a_restore_goes_above_whatever_terms_children_may_have_seen_and_says_for_how_long_it_adopts() -> None:
+    store = MemoryStore()
+    Life(store, "t1")
+    copy = store.copy()
+    for number in range(2, 30):
+        newest = Life(store, f"t{number}")
+    told = newest.decides()
+    go_on_with(copy, NAME, copy.id, adopt=60.0)
+    lease = copy.acquire(NAME, copy.id)
+    assert lease is not None
+    assert lease.term > 1_000_000
+    terms = Terms.begin(copy, lease, "t", wall=1000.0)
+    assert terms.adopting_until == 1060.0
+    assert terms.may_have_said(*told)
+    lease = copy.acquire(NAME, copy.id)
+    assert lease is not None
+    assert Terms.begin(copy, lease, "u", wall=1030.0).adopting_until == 1060.0, "a restart makes it no longer"
+    assert Life(store, "t40").terms.adopting_until == 0.0

@@ -1,0 +1,140 @@
+"""A store is lost and an older backup brought back: what runs goes on, is listed, and a person keeps or drops it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mangrove.model.phases import Phase
+from tests.e2e.conftest import MakeTree
+from tests.e2e.programs import Parent, eventually, executable, reconnecting
+from tests.e2e.tree import Tree, process
+
+LEASE = 2.0
+
+
+@pytest.fixture(scope="module")
+def tree(plant: MakeTree) -> Tree:
+    return plant(lease=LEASE).start(alpha=["n1", "n2"])
+
+
+def command(program: Parent, noun: str, *arguments: str) -> str:
+    """What a command of a program says, on its machine."""
+    where = ["--data-dir", str(program.data)]
+    done = subprocess.run(
+        [executable("mangrove"), noun, *arguments, *where], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def restored(program: Parent, noun: str, backup: Path) -> None:
+    """The store is gone, and the backup is brought back."""
+    program.kill()
+    for file in program.data.glob("*.db*"):
+        file.unlink()
+    command(program, noun, "restore", str(backup))
+    program.start()
+
+
+def test_a_root_that_goes_back_to_an_older_backup_stops_nothing_and_lists_what_it_does_not_know(
+    tree: Tree, tmp_path: Path
+) -> None:
+    [old] = tree.create(process(), name="old")
+    for _ in range(2):
+        tree.client.deploy(old)
+    tree.wait_running(old, 2)
+    backup = tmp_path / "root.backup"
+    command(tree.root, "root", "backup", str(backup))
+
+    tree.client.deploy(old)  # as what is declared already
+    tree.wait_running(old, 3)
+    [new] = tree.create(process(), name="new")
+    tree.client.deploy(new)
+    tree.wait_running(new)
+    before = tree.running()
+    assert len(before) == 4
+
+    with reconnecting(tree.clusters["alpha"]):
+        restored(tree.root, "root", backup)
+    tree.client.login("Admin", "Admin")
+    tree.settle()
+    listed = eventually(lambda: tree.client.adopted(), "what is adopted")
+    assert [(each.name, each.child) for each in listed] == [("new.web.0", "alpha"), ("old.web.2", "alpha")]
+    assert tree.running() == before
+    told = [event.text for event in tree.client.events(kind="adopted", limit=100)]
+    assert len(told) == 2
+
+    tree.client.keep_adopted(listed[1].id)
+    assert [each.number for each in tree.wait_running(old, 3)] == [0, 1, 2]
+    tree.client.drop_adopted(listed[0].id)
+    eventually(lambda: not tree.running(new), "what was dropped to be stopped")
+    eventually(lambda: tree.client.adopted() == [], "nothing to be adopted any more")
+    assert tree.running() == [each for each in before if each.service == old], "and all else as it was"
+
+    # From then on it is a root like any other.
+    tree.client.undeploy(old, 2)
+    eventually(lambda: [each.number for each in tree.running(old)] == [0, 1], "an instance to be stopped")
+    fresh = tree.deploy()
+    tree.wait_running(fresh)
+    tree.client.delete_service(fresh)
+    tree.client.delete_service(old)
+    tree.wait_gone(old)
+
+
+def test_a_cluster_that_goes_back_to_an_older_backup_takes_what_runs_for_what_the_root_wants(
+    tree: Tree, tmp_path: Path
+) -> None:
+    cluster = tree.clusters["alpha"]
+    service = tree.deploy(instances=2)
+    tree.wait_running(service, 2)
+    backup = tmp_path / "cluster.backup"
+    command(cluster, "cluster", "backup", str(backup))
+    for _ in range(2):
+        tree.client.deploy(service)
+    before = tree.wait_running(service, 4)
+    with reconnecting(*tree.nodes.values()):
+        restored(cluster, "cluster", backup)
+    tree.settle()
+    assert tree.wait_running(service, 4) == before
+    listed = json.loads(command(cluster, "adopted", "list", "-o", "json", "--address", cluster.address))
+    assert listed == []
+    assert all(each.phase is Phase.RUNNING for each in tree.instances(service).values())
+    tree.client.delete_service(service)
+    tree.wait_gone(service)
+
+
+def test_an_old_copy_that_nobody_restored_is_refused_until_somebody_does(tree: Tree, tmp_path: Path) -> None:
+    service = tree.deploy()
+    tree.wait_running(service)
+    backup = tmp_path / "root.backup"
+    command(tree.root, "root", "backup", str(backup))
+    tree.client.deploy(service)
+    before = tree.wait_running(service, 2)
+    tree.root.kill()
+    for file in tree.root.data.glob("*.db-*"):
+        file.unlink()
+    (tree.root.data / "root.db").write_bytes(backup.read_bytes())  # by hand, and nobody says so
+    tree.root.start()
+    tree.client.login("Admin", "Admin")
+    eventually(
+        lambda: [event for event in tree.client.events(kind="cluster-refused") if "old copy" in event.text],
+        "the cluster to be refused",
+    )
+    assert tree.running(service) == before
+    tree.root.kill()
+    with reconnecting(tree.clusters["alpha"]):
+        command(tree.root, "root", "restore")
+        tree.root.start()
+        tree.clusters["alpha"].restart()  # else it asks again half a minute after it was refused
+    tree.client.login("Admin", "Admin")
+    tree.settle()
+    listed = eventually(lambda: tree.client.adopted(), "what is adopted")
+    assert len(listed) == 1
+    tree.client.keep_adopted(listed[0].id)
+    assert tree.wait_running(service, 2) == before
+    tree.client.delete_service(service)
+    tree.wait_gone(service)

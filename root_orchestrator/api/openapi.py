@@ -18,6 +18,7 @@ _REFERENCE = "#/components/schemas/{name}"
 
 #: What stands for an argument of a path.
 _ARGUMENTS = {
+    "adopted": "Id of what is adopted: of the attempt that runs.",
     "application": "Id of an application.",
     "cluster": "Id of a cluster.",
     "file": "Name of a file.",

@@ -20,7 +20,9 @@ from schemathesis import Case, GenerationMode
 from schemathesis.core import NotSet
 from schemathesis.core.result import Ok
 
-from mangrove.model.documents import IDENTITIES, Identity
+from mangrove.model.attempt import Attempt
+from mangrove.model.documents import ADOPTED, IDENTITIES, Adopted, Identity
+from mangrove.model.resources import Resources
 from mangrove.roles.routes import OPEN, Route, routes_of
 from mangrove.store.memory import MemoryStore
 from mangrove.store.mongo import MongoStore
@@ -62,6 +64,8 @@ class Target:
         if not root.store.query("users", "name", "ada"):
             root.add_user("ada")
         [home] = root.store.query("organizations", "name", "root")
+        attempt = Attempt("b" * 24, service, 7, 1, "0" * 32)
+        root.put(ADOPTED, attempt.id, Adopted(attempt, CLUSTER, "alpha", "shop.web.7", Resources(), 0.0))
         return {
             "application": application["applicationID"],
             "service": service,
@@ -72,6 +76,7 @@ class Target:
             "organization": home.id,
             "cluster": CLUSTER,
             "node": NODE,
+            "adopted": attempt.id,
             "token": "0" * 24,
             "file": "start.js",
         }

@@ -157,10 +157,11 @@ def relay_streams(base: Base, cluster: Cluster, identity: ChildIdentity, loop: L
     return bulk_loop, Relaying(cluster, relay, new_id, to_loop=loop.post, to_bulk=bulk_loop.post)
 
 
-def raise_incarnation(store: Store) -> int:
-    """Count this start, durably, before anything is said to the root."""
+def raise_incarnation(store: Store, by: int = 1) -> int:
+    """Count this start, durably, before anything is said to the root. by: more than 1 when it is not known how many
+    starts the store has missed."""
     stored = store.get(META, "incarnation")
-    incarnation = 1 if stored is None else int(stored.document["count"]) + 1
+    incarnation = by + (0 if stored is None else int(stored.document["count"]))
     store.apply([Put(META, "incarnation", {"count": incarnation})])
     return incarnation
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mangrove.base.clock import SystemClock
 from mangrove.base.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from mangrove.store.interface import Store
 
 _Option = Callable[[Any], Any]
 
@@ -50,8 +53,10 @@ def backup_command(program: str, name: str, data: _Option) -> click.Command:
     return backup
 
 
-def restore_command(program: str, name: str, data: _Option) -> click.Command:
-    """The same for bringing it back."""
+def restore_command(
+    program: str, name: str, data: _Option, also: Callable[[Store], object] = lambda store: None
+) -> click.Command:
+    """The same for bringing it back. also: what else to do with the store."""
 
     @click.command(
         "restore",
@@ -91,6 +96,7 @@ def restore_command(program: str, name: str, data: _Option) -> click.Command:
         try:
             if opened.shared:
                 take_lease(opened, CONTROLLER, LONGEST_LEASE, SystemClock(), time.sleep)
+            also(opened.store)
             term = go_on_with(opened.store, CONTROLLER, opened.holder, adopt=adopt)
         finally:
             opened.store.close()

@@ -113,7 +113,7 @@ class Children:
         if not self._terms.may_have_said(hello.term, hello.tenure, hello.revision):
             return (
                 f"this child was told things in term {hello.term} that this parent's store does not know: the store is "
-                "an old copy; bring back the newest one, or let the child join anew"
+                "an old copy; bring back the newest one, or say by `restore` that this is the one to go on with"
             )
         known = self.known.get(child)
         if known is None:

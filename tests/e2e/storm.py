@@ -35,8 +35,8 @@ PACE = 0.3
 #: MiB that an instance asks for: a process; a container, of which Docker makes none with less.
 MEMORY = (1, 6)
 
-#: Runs until it is asked to end, and writes down that it was started: service, number, attempt, node.
-_INSTANCE = """echo "$MANGROVE_SERVICE $MANGROVE_INSTANCE $MANGROVE_ATTEMPT $MANGROVE_NODE" >> {log}
+#: Runs until it is asked to end, and writes down that it was started: service, number, node.
+_INSTANCE = """echo "$MANGROVE_SERVICE $MANGROVE_INSTANCE $MANGROVE_NODE" >> {log}
 trap 'exit 0' TERM
 sleep 1000 &
 wait"""
@@ -215,9 +215,12 @@ class Ordeal:
         assert user.accepted - user.asked_to_go <= wanted
         assert not wanted & user.gone
         eventually(partial(self._all_run, wanted), f"{len(wanted)} instances to run, and nothing else", SETTLING)
-        starts = Counter(tuple(line.split()) for line in self._starts.read_text().splitlines())
-        for (service, number, attempt, node), count in starts.items():
-            assert count <= 1 + self.crashes[node], f"{service}.{number} ({attempt}) was started {count} times"
+        starts: dict[tuple[str, str], list[str]] = {}
+        for line in self._starts.read_text().splitlines():
+            service, number, node = line.split()
+            starts.setdefault((service, number), []).append(node)
+        for slot, nodes in starts.items():
+            assert len(nodes) <= 1 + sum(self.crashes[node] for node in {*nodes}), f"{slot} was started on {nodes}"
         # Nothing is reserved but what runs, as much as it asked for.
         eventually(partial(self._reserved_is, wanted), "exactly what runs to be reserved")
 

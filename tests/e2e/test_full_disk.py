@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -86,18 +84,6 @@ def not_ready(parent: Program) -> str:
     return ""
 
 
-def answered(tree: Tree, method: str, path: str) -> tuple[int, str, str]:
-    """Status, Retry-After and message of the root's answer, asked once."""
-    address, port = tree.root.address.split(":")
-    connection = http.client.HTTPConnection(address, int(port), timeout=30)
-    login = {"username": "Admin", "password": "Admin"}
-    token = HttpClient(parse_address(tree.root.address, 1)).request("POST", "/api/auth/login", login)["token"]
-    with contextlib.closing(connection):
-        connection.request(method, path, headers={"Authorization": f"Bearer {token}"})
-        answer = connection.getresponse()
-        return answer.status, answer.headers.get("Retry-After", ""), str(json.loads(answer.read()).get("message"))
-
-
 def told(tree: Tree, kind: str, text: str) -> bool:
     return any(text in event.text for event in tree.client.events(kind=kind, limit=1000))
 
@@ -148,7 +134,7 @@ def test_of_the_root(tree: Tree, running: tuple[str, list[Running]]) -> None:
     service, before = running
     with full(tree.root):
         for method, path in (("POST", "instance"), ("DELETE", "instance/0")):
-            status, retry_after, message = answered(tree, method, f"/api/service/{service}/{path}")
+            status, retry_after, message = tree.ask(method, f"/api/service/{service}/{path}")
             assert (status, retry_after) == (503, "2"), message
             assert "disk is full; nothing was written, it may work again later" in message
         eventually(lambda: not_ready(tree.root), "it to say so")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from mangrove.base.errors import Unavailable
 from mangrove.model.phases import Phase
 from tests.e2e.conftest import MakeTree
 from tests.e2e.programs import eventually, reconnecting
@@ -75,11 +75,19 @@ def test_a_database_that_is_away_stops_no_work_and_is_said(tree: Tree, server: M
     service = tree.deploy(instances=2)
     before = tree.wait_running(service, 2)
     server.kill()
-    with pytest.raises(Unavailable, match=r"mongodb://127\.0\.0\.1:\d+/\w+ does not answer"):
-        tree.client.deploy(service)
+    path = f"/api/service/{service}"
+    for method, of in (("POST", "/instance"), ("DELETE", "/instance/0"), ("GET", "")):
+        status, retry_after, message = tree.ask(method, path + of)
+        assert (status, retry_after) == (503, "2")
+        assert re.search(r"mongodb://127\.0\.0\.1:\d+/\w+ does not answer", message), message
     assert tree.running(service) == before
     assert tree.root.alive
     server.start()
+    eventually(lambda: tree.ask("GET", path)[0] == 200, "an answer", 60)
+    # One that stands still is as good as none, also to who asked before.
+    with server.frozen():
+        assert tree.ask("POST", f"{path}/instance")[:2] == (503, "2")
+        assert tree.running(service) == before
     eventually(lambda: tree.client.deploy(service) >= 2, "a deployment", 60)
     after = tree.wait_running(service, len(tree.instances(service)), 60)
     assert [each for each in after if each in before] == before

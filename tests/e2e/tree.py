@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from typing import Any
 import psutil
 
 from mangrove.client.documents import Instance, Service
+from mangrove.client.http import HttpClient, parse_address
 from mangrove.client.root import RootClient
 from mangrove.model.phases import Phase
 from tests.e2e.hosts import HERE, Host
@@ -53,6 +56,7 @@ class Tree:
     hosts: Mapping[str, Host] = field(default_factory=dict)
     guests: list[Program] = field(default_factory=list)
     _apps: int = 0
+    _token: str = ""
 
     def __post_init__(self) -> None:
         STANDING.append(self)
@@ -66,6 +70,8 @@ class Tree:
         """Start the root and, by name, each cluster with its nodes, all with process instances."""
         self.root.start()
         self.client.login("Admin", "Admin")
+        login = {"username": "Admin", "password": "Admin"}
+        self._token = HttpClient(parse_address(self.root.address, 1)).request("POST", "/api/auth/login", login)["token"]
         for name in clusters:
             self.add_cluster(name, wait=False)
         for name in clusters:
@@ -183,6 +189,16 @@ class Tree:
         for _ in range(instances):
             self.client.deploy(service)
         return service
+
+    def ask(self, method: str, path: str) -> tuple[int, str, str]:
+        """Status, Retry-After and message of the root's answer to an Admin's request, which is sent once."""
+        host, _, port = self.root.address.rpartition(":")
+        with contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=60)) as connection:
+            connection.request(method, path, headers={"Authorization": f"Bearer {self._token}"})
+            answer = connection.getresponse()
+            said = json.loads(answer.read())
+            message = str(said.get("message", "")) if isinstance(said, dict) else ""
+            return answer.status, answer.headers.get("Retry-After", ""), message
 
     def instances(self, service: str) -> dict[int, Instance]:
         """What the root says about each instance."""

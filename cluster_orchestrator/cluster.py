@@ -5,6 +5,7 @@ Without threads or I/O of its own: the program's main gives it real transports, 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -38,8 +39,6 @@ _SUM_PERIOD = 0.25
 _REMEMBERED = 5000
 #: Seconds between two messages about usage: what nodes told in between goes as one.
 _PASS_PERIOD = 1.0
-#: Seconds that count as for ever where none was heard: a year, longer than any policy.
-_NEVER = 31_536_000.0
 #: Entries of usage in one message, which stays well below the largest payload.
 _USAGE_BATCH = 500
 
@@ -81,6 +80,8 @@ class Cluster:
         self._passed = 0.0  # when usage was passed on last
         self._news: set[str] = set()  # of what a new figure came since
         self._told_session = ""
+        self._vouched = -math.inf  # as the link to the root says, once that is decided upon which that session wants
+        self._vouched_session = ""
         self._views: dict[str, NodeView] = {}
         self._given: dict[str, tuple[str, str]] = {}  # slot → (node, attempt) that had it last
         self.parent = Parent(
@@ -132,6 +133,7 @@ class Cluster:
         """Do all that is due: hear the root, run the cluster, and only then tell the root."""
         self.role.hear()
         self.parent.work()
+        self._vouch()
         self._project()
         self._sum()
         self._measure()
@@ -156,10 +158,22 @@ class Cluster:
             wake = min(wake, self._summed[1] + _SUM_PERIOD)
         return wake
 
+    def _vouch(self) -> None:
+        """Once what the root wants in this session is decided upon, tell the nodes that the root hears us.
+
+        Not earlier: while we were cut off, the root may have given to others what nodes here stopped by themselves, and
+        would start again at that word.
+        """
+        session = self.role.link.settled_session
+        if session and session != self._vouched_session and self.role.is_kept and not self.parent.unavailable:
+            self._vouched_session = session
+            self.parent.link.vouch_anew()
+        if session and session == self._vouched_session:
+            self._vouched = self.role.link.vouched
+
     def _behind(self, now: float) -> float:
-        """Seconds since we sent what the root acknowledged last; since long ago when it never did in this life."""
-        link = self.role.link
-        return now - (link.lease_until - link.lease) if link.lease_until else _NEVER
+        """Seconds since we sent what the root acknowledged last; infinite when it never did in this life."""
+        return now - self._vouched
 
     def _project(self) -> None:
         """Mirror what became of the root's attempts."""

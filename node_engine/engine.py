@@ -8,6 +8,7 @@ is saved before the operation it allows is given out; a record that cannot be sa
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -21,10 +22,11 @@ from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from mangrove.reconcile import child
-from mangrove.reconcile.child import Life, Moment, Record, Sight
+from mangrove.reconcile.child import Above, Life, Moment, Record, Sight
 from node_engine.admission import Admitted, Denied, PickGpus, consider
+from node_engine.fuse import Fuse, MemoryFuse
 from node_engine.lookout import PERIOD, Lookout
-from node_engine.operations import WIDTH, Kind, Operation, Result
+from node_engine.operations import ENDING, WIDTH, Kind, Operation, Result
 from node_engine.reports import Reports
 from node_engine.runtimes.interface import Instance, RuntimeFault, Workload
 from node_engine.state import State
@@ -39,7 +41,8 @@ class Engine:
     """See the module. Until the first `assign` it starts nothing and removes nothing.
 
     runtimes: names of what this node has. node: its id; name and address: as in a Status. pick_gpus: chooses devices.
-    allocatable: what the node can give in all, where that is known.
+    allocatable: what the node can give in all, where that is known. above: what those above know of this node. fuse:
+    where is kept until when exclusive attempts may run, for who ends them should this engine not.
     """
 
     def __init__(
@@ -53,12 +56,17 @@ class Engine:
         address: str,
         pick_gpus: PickGpus = lambda _asked, _taken: (),
         allocatable: Callable[[], Resources | None] = lambda: None,
+        above: Callable[[], Above] = Above,
+        fuse: Fuse | None = None,
     ) -> None:
         self._state = state
         self._clock = clock
         self._node, self._name, self._address = node, name, address
         self._pick_gpus = pick_gpus
         self._allocatable = allocatable
+        self._above = above
+        self._fuse = fuse or MemoryFuse()
+        self._until = dict(self._fuse.load())  # exclusive attempt → until when it may run
         self._runtimes = {runtime: Lookout() for runtime in runtimes}
         self._number = 0
         self._flying: dict[str, Operation] = {}
@@ -139,6 +147,7 @@ class Engine:
         """Operations to carry out now; at most one at a time for an attempt, and `WIDTH` of a kind for a runtime."""
         moment = self._moment(now)
         operations = self._looks(now)
+        self._measure_out(now)
         steps = self._steps(moment) if self._desired is not None else []
         self._save(now)
         room = {(runtime, kind): width for runtime in self._runtimes for kind, width in WIDTH.items()}
@@ -147,11 +156,11 @@ class Engine:
         for id, kind in steps:
             record = self._lives[id].record
             lane = (record.specification.runtime, kind)
-            unsafe = id not in self._on_disk and kind not in ("stop", "remove")
+            unsafe = id not in self._on_disk and kind not in ENDING
             if room[lane] <= 0 or unsafe:
                 continue
             room[lane] -= 1
-            workload = None if kind in ("stop", "remove") else _workload(record, self._node)
+            workload = None if kind in ENDING else _workload(record, self._node)
             self._flying[id] = self._operation(kind, lane[0], id, workload)
             operations.append(self._flying[id])
         return operations
@@ -162,6 +171,7 @@ class Engine:
         if self._unsaved:
             wakes.append(self._save_again)
         wakes.extend(child.wake(life, now) for id, life in self._lives.items() if id not in self._flying)
+        wakes.extend(until for until in self._until.values() if until > now)
         return max(now, min(wakes))
 
     def statuses(self) -> Mapping[str, Status]:
@@ -227,7 +237,8 @@ class Engine:
         instances, stale = runtime.landed(result)
         for id in self._of(name):
             if id not in self._flying and id not in stale:
-                self._keep(child.saw(self._lives[id], _sight(instances.get(id)), moment))
+                life = self._lives[id]
+                self._keep(child.saw(life, _sight(instances.get(id)), moment, self._may_run_until(life)))
             elif id in instances and instances[id].state == "exited":
                 # It may have ended right after its start, and that was told of already: nobody will say so again.
                 runtime.overlooked.add(id)
@@ -283,13 +294,34 @@ class Engine:
             wanted = id in (self._desired or ())
             if wanted and life.record.phase is Phase.ASSIGNED:
                 life = self._admit(life, moment)
-            life, step = child.next_step(life, wanted, moment)
+            life, step = child.next_step(life, wanted, moment, self._may_run_until(life))
             self._keep(life)
             if step == "drop":
                 self._drop(life, moment)
             elif step is not None:
-                (leaving if step in ("stop", "remove") else staying).append((id, step))
+                (leaving if step in ENDING else staying).append((id, step))
         return leaving + staying
+
+    def _measure_out(self, now: float) -> None:
+        """Give exclusive attempts the time that those above leave them. Time counts only once the fuse has it."""
+        above = self._above()
+        # What is not known here, because records were lost, stays with the fuse while no assignment speaks of it.
+        until = {} if self._desired is not None else {id: m for id, m in self._until.items() if id not in self._lives}
+        for id, life in self._lives.items():
+            if life.record.specification.disconnect.exclusive:
+                until[id] = child.may_run_until(life.record, self._until.get(id, -math.inf), above, now)
+        if until == self._until:
+            return
+        try:
+            self._fuse.set({id: moment for id, moment in until.items() if moment > -math.inf})
+        except OSError as error:
+            log.error("exclusive instances get no more time here, since the fuse cannot be set: %s", error)
+            until = {id: self._until.get(id, -math.inf) for id in until}
+        self._until = until
+
+    def _may_run_until(self, life: Life) -> float:
+        exclusive = life.record.specification.disconnect.exclusive
+        return self._until.get(life.record.attempt.id, -math.inf) if exclusive else math.inf
 
     def _admit(self, life: Life, moment: Moment) -> Life:
         id, runtime = life.record.attempt.id, life.record.specification.runtime

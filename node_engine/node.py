@@ -20,9 +20,11 @@ from mangrove.link.transports.interface import Broker, ChildTransport, Transport
 from mangrove.model.attempt import Attempt, Usage
 from mangrove.model.child import Capacity
 from mangrove.model.specification import Specification
+from mangrove.reconcile.child import Above
 from mangrove.roles.child import Answer, ChildRole, Held, unknown_method
 from node_engine.admission import PickGpus
 from node_engine.engine import Engine
+from node_engine.fuse import Fuse
 from node_engine.operations import Operation, Result
 from node_engine.state import State
 
@@ -47,7 +49,7 @@ class Node:
     """One node of a cluster.
 
     cluster_store: id of the cluster's store when it joined. run: carries an operation out, elsewhere, and later gives
-    its result to `finished`. capacity: what can be allocated.
+    its result to `finished`. capacity: what can be allocated. fuse: as the engine's.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Node:
         capacity: Callable[[], Capacity],
         run: Callable[[Operation], None],
         pick_gpus: PickGpus = lambda _asked, _taken: (),
+        fuse: Fuse | None = None,
         answer: Answer = unknown_method,
     ) -> None:
         self._clock = clock
@@ -79,6 +82,8 @@ class Node:
             address=address,
             pick_gpus=pick_gpus,
             allocatable=lambda: capacity().allocatable,
+            above=self._above,
+            fuse=fuse,
         )
         self._statuses = Source(STATUS)
         self.role = ChildRole(
@@ -120,6 +125,10 @@ class Node:
     def measured(self, usage: dict[str, Usage]) -> None:
         """Tell the parent what was measured: by attempt, and the node's own under the empty key."""
         self.role.link.send_usage(usage)
+
+    def _above(self) -> Above:
+        link = self.role.link
+        return Above(link.vouched, bool(link.settled_session) and self.role.is_kept)
 
     def _told(self, capacity: Capacity, problems: Sequence[str]) -> Capacity:
         now = dict.fromkeys((self.engine.trouble, self.role.trouble))

@@ -26,11 +26,14 @@ from mangrove.roles.loop import Loop
 from mangrove.roles.metrics import Sample
 from node_engine.declared import declared_in
 from node_engine.ended import Ended
+from node_engine.fuse import FuseFile
 from node_engine.logs import Logs
 from node_engine.measuring import Measuring
 from node_engine.node import Node
 from node_engine.operations import Operation, Result
 from node_engine.runtimes.choose import choose_runtimes
+from node_engine.runtimes.docker_client import engine_address
+from node_engine.runtimes.process import ProcessRuntime
 from node_engine.state import StateFolder
 from node_engine.status import NodeStatus, write_status
 from node_engine.telemetry import Telemetry
@@ -49,11 +52,21 @@ class Shell:
         self._folder = state.path
         self.runtimes = choose_runtimes(options.runtimes, self._folder / "instances", state.installation, joined.child)
         ended = Ended(self._folder / "ended")
+        processes = self.runtimes.get(ProcessRuntime.name)
+        fuse = FuseFile(
+            self._folder,
+            state.boot,
+            joined.child,
+            instances=self._folder / "instances",
+            groups=processes.groups if isinstance(processes, ProcessRuntime) else "",
+            docker=engine_address() if "docker" in self.runtimes else "",
+        )
         self._workers = Workers(
             self.runtimes,
             self._finished,
             self._progress,
             before_removal=lambda attempt, runtime: ended.keep(attempt, runtime, clock.wall()),
+            before_start=lambda workload: fuse.expect() if workload.specification.disconnect.exclusive else None,
         )
         self._measuring = Measuring(
             Telemetry(self._folder, clock=clock),
@@ -104,6 +117,7 @@ class Shell:
             capacity=lambda: self._measuring.capacity,
             run=self._workers.submit,
             pick_gpus=self._measuring.pick_gpus,
+            fuse=fuse,
             answer=lambda call: logs.answer(call) if call.method == "logs" else unknown_method(call),
         )
         self.node.role.on_welcome = self._welcomed

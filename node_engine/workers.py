@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from mangrove.base.clock import SystemClock
 from mangrove.base.log import about
 from node_engine.operations import STOP_GRACE, Operation, Result
-from node_engine.runtimes.interface import Runtime, RuntimeFault
+from node_engine.runtimes.interface import Runtime, RuntimeFault, Workload
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,11 @@ class Workers:
         deliver: Deliver,
         on_progress: OnProgress,
         before_removal: Callable[[str, Runtime], None] = lambda attempt, runtime: None,
+        before_start: Callable[[Workload], None] = lambda workload: None,
     ) -> None:
-        """before_removal: called in the worker's thread with what is about to be removed."""
-        self._before_removal = before_removal
+        """before_removal, before_start: called in the worker's thread with what is about to be; the second may raise
+        RuntimeFault."""
+        self._before_removal, self._before_start = before_removal, before_start
         self._runtimes = runtimes
         self._deliver = deliver
         self._on_progress = on_progress
@@ -100,6 +102,8 @@ class Workers:
                 return runtime.list()
             case "stop":
                 runtime.stop(attempt, STOP_GRACE)
+            case "kill":
+                runtime.stop(attempt, 0.0)
             case "remove":
                 self._before_removal(attempt, runtime)
                 runtime.remove(attempt)
@@ -110,6 +114,7 @@ class Workers:
             case "attach":
                 runtime.attach(workload)
             case "start":
+                self._before_start(workload)
                 return runtime.start(workload)
         return None
 

@@ -8,6 +8,7 @@ Feed it transport events (`connected`, `disconnected`, `receive`) and time (`tic
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ class ChildLink:
         self.revision = revision
         self.lease = DEFAULT_LEASE
         self.lease_until = 0.0  # until then the parent does not replace what runs here
+        #: The newest moment of which it is known that the root, or whoever is at the top, heard of this child since.
+        self.vouched = -math.inf
         self.usage_period = 5.0
         self.turned_away = ""
         self._assignment = assignment
@@ -256,6 +259,7 @@ class ChildLink:
         self._beats.clear()
         self._next_beat = now
         self.lease_until = self._greeted + self.lease
+        self.vouched = max(self.vouched, self._greeted - message.behind)
         self._patience = now + self.lease
         self.events.append(Welcomed(message))
         self._report_all(now)
@@ -272,6 +276,7 @@ class ChildLink:
             return
         # The lease runs from the moment this beat was sent, which is before the parent heard it.
         self.lease_until = max(self.lease_until, sent + self.lease)
+        self.vouched = max(self.vouched, sent - message.behind)
         self._patience = now + self.lease
         self.round_trip.note(now - sent)
         self._beats = {sequence: at for sequence, at in self._beats.items() if sequence > message.beat}

@@ -36,6 +36,10 @@ NODES = "nodes"  # up, from clusters: NodeView by node
 CAPACITY = "capacity"  # up: what can be allocated, a Capacity under the empty id
 
 
+#: Seconds in `behind` that stand for ever: a year, longer than any policy.
+UNHEARD = 31_536_000.0
+
+
 class Mark(msgspec.Struct, frozen=True, array_like=True):
     """Which state of a channel is meant."""
 
@@ -85,7 +89,8 @@ class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
 
     unknown: your session is not known here (the parent started anew): say hello again.
     behind: seconds since the parent, as a child, sent the newest word that its own parent acknowledged; 0 when it has
-    none. What is exclusive counts from so long before the word that is acknowledged here.
+    none; `UNHEARD` as long as this child has not applied what follows from that parent's newest session. What is
+    exclusive counts from so long before the word that is acknowledged here.
     """
 
     beat: int

@@ -27,6 +27,7 @@ from mangrove.link.messages import (
     PROTOCOL,
     QOS,
     STATUS,
+    UNHEARD,
     UP_KINDS,
     WELCOME,
     Ack,
@@ -118,6 +119,7 @@ class Peer:
     first_version: int = 0  # versions below are of an earlier life of the parent
     calls: dict[str, tuple[float, Callable[[Reply], None]]] = field(default_factory=dict)
     withheld: bool = False  # whether no assign may be sent: it would stop what is still being asked about
+    vouched_from: int = 0  # a child that has not applied this version may run what our own parent took from us long ago
 
 
 class ParentLink:
@@ -236,6 +238,12 @@ class ParentLink:
         withdrawn = peer.removed.get(attempt, peer.first_version)
         return status is not None and not status.ended and peer.applied.version < withdrawn
 
+    def vouch_anew(self) -> None:
+        """Our own parent has said in a new session what it wants, and that is in all assignments: from now on only who
+        has applied them is told that we are heard."""
+        for peer in self.peers.values():
+            peer.vouched_from = peer.assignment.version
+
     def flush(self, now: float) -> None:
         """Send each child what it lacks. Call it when all that was decided is durable.
 
@@ -337,7 +345,8 @@ class ParentLink:
             self.events.append(Greeted(child, hello))
         self._heard(child, peer, now)
         peer.lease, beat = self._settings.for_fleet(len(self.peers))
-        welcome = Welcome(True, "", peer.lease, beat, self._settings.usage, _rounded_up(self._behind(now)))
+        behind = self._behind_for(peer, hello.holds, now)
+        welcome = Welcome(True, "", peer.lease, beat, self._settings.usage, behind)
         self._send(child, peer, WELCOME, welcome)
 
     def _reason_to_refuse(self, child: str, hello: Hello) -> str:
@@ -360,7 +369,13 @@ class ParentLink:
         self._applied(child, peer, beat.applied, beat.sent)
         held = {CAPACITY: peer.capacity.digest, STATUS: peer.status.digest, NODES: peer.nodes.digest}
         known = {name: held[name] for name in beat.sent if name in held}
-        self._send(child, peer, ACK, Ack(header.sequence, known, behind=_rounded_up(self._behind(now))))
+        self._send(child, peer, ACK, Ack(header.sequence, known, behind=self._behind_for(peer, beat.applied, now)))
+
+    def _behind_for(self, peer: Peer, applied: Mark, now: float) -> float:
+        """In whole milliseconds: short in a message, and never less than it is."""
+        if applied.version < peer.vouched_from:
+            return UNHEARD
+        return math.ceil(min(self._behind(now), UNHEARD) * 1000) / 1000
 
     def _reported(self, child: str, peer: Peer, report: Report) -> None:
         for step in report.steps:
@@ -473,8 +488,3 @@ class ParentLink:
         header = Header(PROTOCOL, peer.session if session is None else session, peer.sequence, self._store, self._term)
         data = seal(peer.key, topic_of(self._parent, child, "down", kind), header, payload)
         self.effects.append(Send(child, kind, data, QOS[kind], peer.via if via is None else via))
-
-
-def _rounded_up(seconds: float) -> float:
-    """To whole milliseconds: short in a message, and never less than it is."""
-    return math.ceil(seconds * 1000) / 1000

@@ -2,6 +2,7 @@
 
     prepare → attach → start → (running) ─ exit ─→ completed, or backing_off → started again in place, or failed
     no longer wanted: stop → remove → dropped
+    exclusive, and those above do not hear of it: kill → backing_off, until they do
 
 Nothing here waits, runs or asks the time. A `Life` is one attempt as the child knows it: its `Record` (kept on disk)
 and what it has seen since it woke up. The caller feeds in what it sees (`saw`) and how steps ended (`succeeded`,
@@ -11,6 +12,7 @@ what was under way when the child was killed is found out by looking, never by r
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -35,8 +37,22 @@ MAX_FAILURES = 6
 #: so that a service that dies soon after each start does reach `MAX_FAILURES`.
 STABLE_AFTER = 60.0
 
-#: What can be done with an attempt. `drop`: nothing was ever made of it, so its record can simply go.
-Step = Literal["prepare", "attach", "start", "stop", "remove", "drop"]
+#: What can be done with an attempt. `kill`: end it at once. `drop`: nothing was ever made of it, so its record can
+#: simply go.
+Step = Literal["prepare", "attach", "start", "stop", "kill", "remove", "drop"]
+
+_WAITS = "waits for word from above, since it must never run twice"
+
+
+class Above(NamedTuple):
+    """What those above this child know of it.
+
+    vouched: the newest moment (on the child's clock) of which it is known that all of them heard of this child since.
+    settled: whether its parent has said in this session what shall run here.
+    """
+
+    vouched: float = -math.inf
+    settled: bool = False
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -128,8 +144,8 @@ def refuse(life: Life, reason: str, moment: Moment) -> Life:
     return replace(life, record=_moved(life.record, Phase.REFUSED, moment, reason=reason))
 
 
-def saw(life: Life, sight: Sight, moment: Moment) -> Life:
-    """What follows from a look at the runtime, taken while no step was under way."""
+def saw(life: Life, sight: Sight, moment: Moment, until: float = math.inf) -> Life:
+    """What follows from a look at the runtime, taken while no step was under way. until: as `may_run_until` says."""
     record = life.record
     life = replace(life, seen=sight, attached=life.attached and sight.state != "absent")
     if record.phase in ENDED or record.phase is Phase.STOPPING:
@@ -137,14 +153,28 @@ def saw(life: Life, sight: Sight, moment: Moment) -> Life:
     if sight.state == "running":
         return _runs(life, moment)
     if record.phase is Phase.RUNNING or (sight.state == "exited" and sight.started != record.ended):
-        return _ended(life, sight, moment)
+        return _ended(life, sight, moment, until)
     return life
 
 
-def next_step(life: Life, wanted: bool, moment: Moment) -> tuple[Life, Step | None]:
+def may_run_until(record: Record, before: float, above: Above, now: float) -> float:
+    """Until when an attempt may run here; `before` is what this said last, or -inf. Infinite if it is not exclusive.
+
+    Those above replace it only when they have not heard of this child for longer than that. One whose time has run out
+    is stopped, and gets time again only when the parent has said since that it is still wanted here.
+    """
+    limit = record.specification.disconnect.stop_on_child_after
+    if limit is None:
+        return math.inf
+    stopped = record.phase not in (Phase.RUNNING, Phase.STOPPING)
+    return max(before, above.vouched + limit) if now < before or (above.settled and stopped) else before
+
+
+def next_step(life: Life, wanted: bool, moment: Moment, until: float = math.inf) -> tuple[Life, Step | None]:
     """The one step to take now, or None, and the life as it is once that step is allowed.
 
-    A changed record must be on disk before the step is taken. An assigned attempt waits for `admit` or `refuse`.
+    until: as `may_run_until` says. A changed record must be on disk before the step is taken. An assigned attempt waits
+    for `admit` or `refuse`.
     """
     phase = life.record.phase
     absent = life.seen is None or life.seen.state == "absent"
@@ -155,6 +185,8 @@ def next_step(life: Life, wanted: bool, moment: Moment) -> tuple[Life, Step | No
         life = replace(life, record=_moved(life.record, Phase.STOPPING, moment), not_before=0.0)
     if life.seen is None or moment.now < life.not_before:
         return life, None
+    if life.running and moment.now >= until:
+        return life, "kill"
     if leaving:
         return life, "stop" if life.running else "remove"
     if phase in ENDED:
@@ -163,6 +195,8 @@ def next_step(life: Life, wanted: bool, moment: Moment) -> tuple[Life, Step | No
         return life, None
     if life.doomed:
         return replace(life, record=_moved(life.record, Phase.FAILED, moment, reason=life.doomed)), None
+    if moment.now >= until and not (absent and phase is Phase.PULLING):
+        return _waiting(life, moment), None
     if phase is Phase.BACKING_OFF:
         phase = Phase.PULLING if absent else Phase.STARTING
         life = replace(life, record=_moved(life.record, phase, moment, restarts=life.record.restarts + 1))
@@ -183,6 +217,9 @@ def succeeded(life: Life, step: Step, moment: Moment, sight: Sight | None = None
         if sight is None or sight.state not in ("running", "exited"):
             return faulted(life, step, "it did not start", False, moment)
         return saw(replace(life, record=msgspec.structs.replace(life.record, ended=None)), sight, moment)
+    if step == "kill" and life.record.phase is not Phase.STOPPING and life.record.phase not in ENDED:
+        started = life.seen.started if life.seen is not None else None
+        return replace(_cut_off(life, moment), seen=Sight("exited", started=started or 0.0))
     return replace(life, seen=Sight("exited"), tries=0)
 
 
@@ -193,7 +230,7 @@ def faulted(life: Life, step: Step, problem: str, permanent: bool, moment: Momen
     """
     record = life.record
     life = replace(life, seen=None)
-    if step in ("stop", "remove"):
+    if step in ("stop", "kill", "remove"):
         if record.phase is Phase.STOPPING:
             record = msgspec.structs.replace(record, reason=f"cannot {step} it yet: {problem}")
         tries = life.tries + 1
@@ -222,7 +259,25 @@ def _runs(life: Life, moment: Moment) -> Life:
     return replace(life, record=record, not_before=0.0, running_since=since, doomed="")
 
 
-def _ended(life: Life, sight: Sight, moment: Moment) -> Life:
+def _waiting(life: Life, moment: Moment) -> Life:
+    """It must not be started now; that is said behind what is said of it already."""
+    record = life.record
+    if record.reason.endswith(_WAITS):
+        return life
+    reason = f"{record.reason}; {_WAITS}" if record.reason else _WAITS
+    return replace(life, record=_moved(record, record.phase, moment, reason=reason))
+
+
+def _cut_off(life: Life, moment: Moment) -> Life:
+    """It was stopped because its time had run out, through no fault of its own."""
+    limit = life.record.specification.disconnect.stop_on_child_after
+    ended = life.seen.started if life.seen is not None else life.record.ended
+    reason = f"stopped, since nobody above was heard for {limit:g} s; {_WAITS}"
+    record = _moved(life.record, Phase.BACKING_OFF, moment, reason=reason, ended=ended)
+    return replace(life, record=record, attached=False, running_since=None, not_before=0.0, tries=0)
+
+
+def _ended(life: Life, sight: Sight, moment: Moment, until: float) -> Life:
     ended = sight.started if sight.state == "exited" else None
     record = msgspec.structs.replace(life.record, exit_code=sight.exit_code, ended=ended)
     ran = 0.0 if life.running_since is None else moment.now - life.running_since
@@ -232,6 +287,8 @@ def _ended(life: Life, sight: Sight, moment: Moment) -> Life:
     if record.boot and record.boot != moment.boot:  # it fell with the machine, through no fault of its own
         record = _moved(record, Phase.BACKING_OFF, moment, reason="the node was restarted")
         return replace(life, record=record, not_before=0.0)
+    if moment.now >= until:
+        return _cut_off(life, moment)
     failures = 1 if ran >= STABLE_AFTER else record.failures + 1
     if failures >= MAX_FAILURES:
         record = _moved(record, Phase.FAILED, moment, reason=_given_up(_why(sight), failures), failures=failures)

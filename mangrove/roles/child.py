@@ -183,6 +183,11 @@ class ChildRole:
         """Of the assignment that is held."""
         return self._assignment.version
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether all that was heard is durable, and so acted on."""
+        return not self._unsaved
+
     def next_wake(self) -> float:
         """When `hear` and `speak` want to be called at the latest (`Clock.now` seconds)."""
         wake = self.link.next_wake()

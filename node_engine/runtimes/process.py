@@ -117,6 +117,11 @@ class ProcessRuntime:
             if entry.is_dir() and entry.name.isalnum() and (held := self._read(entry.name)):
                 self._held[entry.name] = held
 
+    @property
+    def groups(self) -> str:
+        """Folder that has a control group for each instance; empty when there are none."""
+        return str(self._groups.group("").folders[0]) if self._groups else ""
+
     def available(self) -> str:
         return "" if processes.can_be_held() else "the process runtime needs Linux 5.3 or later"
 

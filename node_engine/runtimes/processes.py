@@ -8,14 +8,13 @@ import select
 import signal
 import time
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """One process. born: clock ticks since boot; cpu: seconds, of itself and of ended children; memory: bytes."""
 
     pid: int

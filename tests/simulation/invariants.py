@@ -30,6 +30,11 @@ ORPHAN_PATIENCE = 30.0
 ECHO = 10.0
 
 
+#: Virtual seconds after which all that came of a false store is over: an exclusive instance that nobody knows of any
+#: more has stopped by itself, or its node has reported it.
+LONG_GONE = 20.0
+
+
 class Watch:
     """Watches a tree. It reads the parents' true stores, which a test may have replaced by false ones meanwhile."""
 
@@ -282,7 +287,27 @@ class Watch:
             placement is not None and self._withdrawn_by_a_copy(self.tree.root, placement.slot)
         )
 
+    def cut_off(self, node: NodeProcess, attempt: str) -> None:
+        """It is ended because its time is over: only what is exclusive ever is, and it is started again later."""
+        if not node.specifications[attempt].disconnect.exclusive:
+            raise InvariantBroken(8, f"{node.name} cuts off {attempt}, which is not exclusive", node.name, attempt)
+        self.excused.add(attempt)
+
+    def _one_runs(self, node: NodeProcess, attempt: str) -> None:
+        """What is exclusive never runs twice, by what truly runs: 2. Who believes a false store may think otherwise."""
+        now = self.tree.world.clock.now()
+        lately = any(one.impostor or now < one.echo_until + LONG_GONE for one in self.tree.parents)
+        if lately or not node.specifications[attempt].disconnect.exclusive:
+            return
+        slot = node.slots[attempt]
+        for other in self.tree.nodes:
+            for running in other.runtime.running:
+                if other.slots[running] == slot and (other, running) != (node, attempt):
+                    text = f"{node.name} starts {attempt} of {slot}, while {running} of it runs on {other.name}"
+                    raise InvariantBroken(2, text, node.name, other.name, attempt, running)
+
     def started(self, node: NodeProcess, attempt: str) -> None:
+        self._one_runs(node, attempt)
         known = node.runtime.running - self._unknown
         running = sum((node.specifications[id].resources for id in known), NOTHING)
         if not running.fits_in(NODE_SIZE):

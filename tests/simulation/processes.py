@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cluster_orchestrator.cluster import Cluster
 from cluster_orchestrator.relaying import Relaying
@@ -16,6 +16,8 @@ from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from mangrove.roles.bulk import Relay
 from mangrove.roles.parent import Parent
+from node_engine.fuse import MemoryFuse
+from node_engine.fuse_process import GRACE, PERIOD, overdue
 from node_engine.node import Node
 from node_engine.operations import Operation, Result
 from node_engine.runtimes.interface import Instance, RuntimeFault, Workload
@@ -144,6 +146,9 @@ class NodeProcess(Process):
         self.specifications: dict[str, Specification] = {}  # of every attempt ever started here
         self.on_operation: Callable[[NodeProcess, Operation], None] = lambda node, operation: None
         self.on_started: Callable[[NodeProcess, str], None] = lambda node, attempt: None
+        self.slots: dict[str, tuple[str, int]] = {}  # of every attempt ever started here: its service and number
+        self.fuse = SimulatedFuse(self)
+        self.on_cut_off: Callable[[NodeProcess, str], None] = lambda node, attempt: None
 
     def core(self) -> Both:
         return Both(self.node, self.bulk)
@@ -180,6 +185,7 @@ class NodeProcess(Process):
                 NODE_SIZE, architectures=("amd64",), operating_systems=("linux",), runtimes=(self.runtime.name,)
             ),
             run=lambda operation: self._begin_operation(operation, life),
+            fuse=self.fuse,
             answer=answers(self),
         )
         self.bulk = self.bulk_up(identity, self.cluster, self.node.role, STREAMS_OF_CHILD)
@@ -196,6 +202,7 @@ class NodeProcess(Process):
         self.life += 1  # so that nothing happens any more of what was asked of the runtime
         self.world.note(f"{self.name} loses power")
         self.runtime.reboot()
+        self.fuse.deadlines = {}
         self.disk.boot = f"boot-{self.world.rng.getrandbits(24)}"
 
     def poke(self) -> None:
@@ -231,6 +238,9 @@ class NodeProcess(Process):
             return runtime.list()
         if operation.kind == "stop":
             runtime.stop(attempt, 10.0)
+        elif operation.kind == "kill":
+            self.on_cut_off(self, attempt)
+            runtime.stop(attempt, 0.0)
         elif operation.kind == "remove":
             runtime.remove(attempt)
         elif workload is not None and operation.kind == "prepare":
@@ -247,8 +257,29 @@ class NodeProcess(Process):
         instance = runtime.start(workload)
         if not ran:
             self.specifications[attempt] = workload.specification
+            self.slots[attempt] = (workload.service, workload.number)
             self.on_started(self, attempt)
         return instance
+
+
+class SimulatedFuse(MemoryFuse):
+    """The fuse of a node, by the node's own clock: ends what is over its time, whether its engine lives or not."""
+
+    def __init__(self, node: NodeProcess) -> None:
+        super().__init__()
+        self._node = node
+
+    def set(self, deadlines: Mapping[str, float]) -> None:
+        super().set(deadlines)
+        for deadline in set(deadlines.values()):
+            self._node.world.later(deadline + GRACE + PERIOD - self._node.clock.now(), self._look)
+
+    def _look(self) -> None:
+        node = self._node
+        for attempt in sorted(overdue(self.deadlines, node.clock.now()) & node.runtime.running):
+            node.world.note(f"the fuse of {node.name} ends {attempt[:6]}")
+            node.on_cut_off(node, attempt)
+            node.runtime.crash(attempt, 137)
 
 
 def child_identity(world: World, parent: str, identity: Identity, incarnation: int, boot: str) -> ChildIdentity:

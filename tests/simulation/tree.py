@@ -98,6 +98,7 @@ class Tree:
             node.after_step = partial(self.watch.node_stepped, node)
             node.on_operation = self.watch.operation
             node.on_started = self.watch.started
+            node.on_cut_off = self.watch.cut_off
 
     def run(self) -> None:
         """The whole life of this seed. Raises InvariantBroken, with the end of its story as a note."""

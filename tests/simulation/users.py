@@ -27,6 +27,10 @@ from tests.simulation.world import World
 _CALLER = Caller("u" * 24, "user", "o" * 24, ("Application_Provider",))
 
 
+#: Seconds after which exclusive instances stop: less than the lease, and more.
+EXCLUSIVE = (3.0, 8.0)
+
+
 class Users:
     """They want at most `instances` of all services together. The API answers while the root does."""
 
@@ -46,8 +50,11 @@ class Users:
         self._declared: dict[str, DeclaredService] = {}
 
     def declare(self, services: int) -> None:
-        """The application; its second service runs once, its third is larger than any node, its fourth has a port."""
-        declared = [self._service(one_shot=n == 1, impossible=n == 2, port=n == 3) for n in range(services)]
+        """The application; its second service runs once, its third is larger than any node, its fourth has a port, and
+        its fifth is exclusive."""
+        declared = [
+            self._service(one_shot=n == 1, impossible=n == 2, port=n == 3, exclusive=n == 4) for n in range(services)
+        ]
         self._desired.create_applications(_CALLER, [DeclaredApplication("", "app", "ns", "", tuple(declared))])
         stored = self._root.true_store.load(SERVICES)
         self._application = str(stored[0].document["application"])
@@ -124,7 +131,9 @@ class Users:
         for slot in sorted(slots):
             self._world.note(f"user stops {slot[:6]}{slot[24:]}")
 
-    def _service(self, *, one_shot: bool = False, impossible: bool = False, port: bool = False) -> DeclaredService:
+    def _service(
+        self, *, one_shot: bool = False, impossible: bool = False, port: bool = False, exclusive: bool = False
+    ) -> DeclaredService:
         self._named += 1
         name = f"s{self._named}"
         specification = Specification(
@@ -133,12 +142,15 @@ class Users:
             resources=self._needs(impossible=impossible),
             one_shot=one_shot,
             ports=(Port(8080, 80),) if port else (),
-            disconnect=self._policy(),
+            disconnect=self._policy(exclusive),
         )
         return DeclaredService(name, "ns", specification, {})
 
-    def _policy(self) -> Disconnect:
+    def _policy(self, exclusive: bool) -> Disconnect:
         """What becomes of it while its child is not heard; that of half of the services is as if nothing were said."""
+        if exclusive:
+            gone, on_return = self._rng.random() < 0.5, self._rng.choice(get_args(OnReturn))
+            return Disconnect(None, self._rng.choice(EXCLUSIVE), gone, on_return)
         if self._rng.random() < 0.5:
             return USUAL
         lost_after: float | Literal["never"] | None = self._rng.choice([None, None, 4.0, 15.0, "never"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -10,6 +11,7 @@ from mangrove.link.envelope import Header, seal, topic_of, unseal
 from mangrove.link.messages import PROTOCOL, Ack, Gone, Mark, Reply, Report, Welcome
 from mangrove.link.parent import Settings
 from mangrove.link.parent_events import Greeted, Silent
+from mangrove.model.attempt import Attempt
 from tests.unit.link.talk import KEY, SETTINGS, Talk
 
 LEASE = SETTINGS.lease
@@ -234,3 +236,49 @@ def test_with_a_lease_of_an_hour_deadlines_are_still_looked_at_every_second() ->
     talk.parent._settings = Settings(lease=3600.0)
     talk.parent.tick(talk.now)
     assert talk.parent.next_wake(talk.now) <= talk.now + 1.0
+
+
+def test_what_is_exclusive_counts_from_what_all_above_have_heard() -> None:
+    talk = Talk()
+    behind = [0.0]
+    talk.parent = talk.new_parent(term=1, behind=lambda now: behind[0])
+    assert talk.child.vouched == -math.inf
+    begun = talk.now
+    talk.settle()
+    assert begun <= talk.child.vouched <= talk.now
+    talk.steps(3 * SETTINGS.beat)
+    newest, behind[0] = talk.child.vouched, 30.0
+    assert newest > begun + SETTINGS.beat
+    talk.steps(3 * SETTINGS.beat)
+    assert talk.child.vouched == newest, "those above have heard nothing newer"
+    assert talk.child.lease_until > newest + LEASE + SETTINGS.beat, "the parent has"
+
+
+def test_a_child_that_does_not_know_yet_what_our_own_parent_took_away_is_not_vouched_for() -> None:
+    talk = Talk()
+    talk.parent = talk.new_parent(term=1, behind=lambda now: 0.0)
+    talk.settle()
+    talk.steps(SETTINGS.beat * 2)
+    talk.lost = lambda direction, kind: kind == "assign"
+    talk.parent.assign("c", {"a1": Attempt("a1", "service", 0, 1, "specification")}, frozenset())
+    talk.parent.vouch_anew()
+    before = talk.child.vouched
+    talk.steps(SETTINGS.beat * 2)
+    assert talk.child.vouched == before
+    talk.lost = lambda direction, kind: False
+    talk.steps(SETTINGS.beat * 3)
+    assert talk.child.vouched > before
+
+
+def test_a_late_ack_counts_from_its_beat() -> None:
+    talk = settled()
+    acks: list[bytes] = []
+    talk.lost = lambda direction, kind: kind == "ack"
+    sent = len(talk.sent)
+    while not acks:
+        talk.step(0.1)
+        acks = [payload for direction, kind, payload in talk.sent[sent:] if kind == "ack"]
+    beaten = talk.now
+    talk.now += 1.5
+    talk.child.receive("ack", acks[0], talk.now)
+    assert talk.child.vouched == pytest.approx(beaten)

@@ -12,8 +12,10 @@ from mangrove.model.attempt import Attempt, Status, Usage
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
+from mangrove.reconcile.child import Above
 from node_engine.admission import PickGpus
 from node_engine.engine import Engine
+from node_engine.fuse import MemoryFuse
 from node_engine.operations import WIDTH, Operation, Result
 from node_engine.runtimes.interface import Instance, Progress, RuntimeFault, Workload
 from node_engine.runtimes.printed import Line, Reading, Wish
@@ -143,6 +145,8 @@ class World:
         self._valid = False
         self._ends_when_running: dict[str, int] = {}
         self._ids = 0
+        self.above = Above()
+        self.fuse = MemoryFuse()
         self.engine = self._new_engine()
 
     # What a parent does
@@ -179,6 +183,8 @@ class World:
                     return runtime.list()
                 case "stop":
                     runtime.stop(operation.attempt, 1)
+                case "kill":
+                    runtime.stop(operation.attempt, 0)
                 case "remove":
                     runtime.remove(operation.attempt)
                 case "prepare" if workload:
@@ -279,6 +285,8 @@ class World:
             address="192.0.2.1",
             pick_gpus=self._pick_gpus,
             allocatable=lambda: self._allocatable,
+            above=lambda: self.above,
+            fuse=self.fuse,
         )
 
     def _progress(self, attempt: str, text: str) -> None:
@@ -298,7 +306,7 @@ class World:
         if kind in ("stop", "remove"):
             if id in self.desired and self.engine.statuses()[id].phase not in ENDED:
                 self.violations.append(f"{kind} of {id}, which is wanted")
-        elif id not in saved:
+        elif id not in saved and kind != "kill":
             self.violations.append(f"{kind} of {id}, which is not on disk")
 
     def _check_told(self, id: str, status: Status) -> None:

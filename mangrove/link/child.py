@@ -274,6 +274,8 @@ class ChildLink:
         sent = self._beats.get(message.beat)
         if sent is None or self.state not in ("reporting", "settled"):
             return
+        if message.period > self._beat_period:
+            self.lease, self._beat_period = max(self.lease, message.lease), message.period
         # The lease runs from the moment this beat was sent, which is before the parent heard it.
         self.lease_until = max(self.lease_until, sent + self.lease)
         self.vouched = max(self.vouched, sent - message.behind)

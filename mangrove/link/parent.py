@@ -108,6 +108,7 @@ class Peer:
     session: str = ""
     via: int = 0
     lease: float = 10.0
+    period: float = 2.0  # between beats, as its welcome told
     sequence: int = 0
     lanes: Lanes = field(default_factory=Lanes)
     hello: Hello | None = None
@@ -344,9 +345,9 @@ class ParentLink:
                 peer.removed = dict.fromkeys(peer.removed, peer.first_version)
             self.events.append(Greeted(child, hello))
         self._heard(child, peer, now)
-        peer.lease, beat = self._settings.for_fleet(len(self.peers))
+        peer.lease, peer.period = self._settings.for_fleet(len(self.peers))
         behind = self._behind_for(peer, hello.holds, now)
-        welcome = Welcome(True, "", peer.lease, beat, self._settings.usage, behind)
+        welcome = Welcome(True, "", peer.lease, peer.period, self._settings.usage, behind)
         self._send(child, peer, WELCOME, welcome)
 
     def _reason_to_refuse(self, child: str, hello: Hello) -> str:
@@ -369,7 +370,12 @@ class ParentLink:
         self._applied(child, peer, beat.applied, beat.sent)
         held = {CAPACITY: peer.capacity.digest, STATUS: peer.status.digest, NODES: peer.nodes.digest}
         known = {name: held[name] for name in beat.sent if name in held}
-        self._send(child, peer, ACK, Ack(header.sequence, known, behind=self._behind_for(peer, beat.applied, now)))
+        ack = Ack(header.sequence, known, behind=self._behind_for(peer, beat.applied, now))
+        lease, period = self._settings.for_fleet(len(self.peers))
+        if period > peer.period:
+            # The fleet has grown: who came early is to beat as slowly as who comes now. Said each time: acks get lost.
+            peer.lease, ack = max(peer.lease, lease), msgspec.structs.replace(ack, lease=lease, period=period)
+        self._send(child, peer, ACK, ack)
 
     def _behind_for(self, peer: Peer, applied: Mark, now: float) -> float:
         """In whole milliseconds: short in a message, and never less than it is."""

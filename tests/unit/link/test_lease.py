@@ -177,6 +177,23 @@ def test_a_large_fleet_beats_more_slowly_and_has_a_longer_lease() -> None:
         assert children / beat <= Settings().beats_per_second + 0.001
 
 
+def test_when_the_fleet_grows_who_came_early_beats_more_slowly_too() -> None:
+    talk = settled()
+    talk.parent._settings = Settings(beats_per_second=0.1)
+    talk.lost = lambda direction, kind: kind == "ack"
+    talk.steps(3.0)
+    assert talk.parent.peers["c"].lease == 40.0, "the parent waits longer at once"
+    assert talk.child.lease == LEASE
+    talk.lost = lambda direction, kind: False
+    talk.steps(3.0)
+    assert talk.child.lease == 40.0
+    begun = talk.said("up").count("beat")
+    talk.steps(100.0)
+    assert 8 <= talk.said("up").count("beat") - begun <= 12
+    assert not silent(talk)
+    assert talk.said("up").count("hello") == 1
+
+
 def test_the_welcome_tells_the_periods() -> None:
     talk = settled()
     assert (talk.child.lease, talk.child.usage_period) == (SETTINGS.lease, SETTINGS.usage)

@@ -15,6 +15,7 @@ from mangrove.model.attempt import Status
 from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Given, Placement, Refusal, Slot
 from mangrove.model.phases import Phase
+from mangrove.reconcile.failing import failed_on
 from mangrove.reconcile.patience import after, time_to_end, time_to_move, why_it_stays
 from mangrove.reconcile.placements import settle_leaving, waiting, without_current
 from mangrove.reconcile.returning import choose_on_return
@@ -25,9 +26,6 @@ from mangrove.reconcile.view import Decision, Told, View, runs
 RETRY_FIRST, RETRY_LAST = 2.0, 120.0
 #: What has run for as long has no earlier failures any more: as long as children take (reconcile/child.py).
 STEADY_AFTER = 60.0
-#: Seconds for which a slot keeps away from a child on which it failed for good, while others have room: long enough for
-#: a person to see to it, short enough that what was mended is used again within the hour.
-AVOID_FOR = 1800.0
 #: A cluster keeps looking this long for another node of its own before it hands a slot back to the root.
 HAND_BACK_AFTER = 10.0
 #: A child that refused is asked again after this time even if nothing that it reports has changed: what it refused by
@@ -179,7 +177,9 @@ def _give_up(
     below = status.reason if status is not None else ""
     unheard = f"{name} {absence.words}" if absence is not None else f"{name}: {below}"
     placement = _ask_again(placement, now)
-    where = view.place(slot, placement.refused, frozenset({current.child}), _failed_on(slot, placement, now))
+    where = view.place(
+        slot, placement.refused, frozenset({current.child}), failed_on(placement, slot.specification, now)
+    )
     if isinstance(where, Chosen) and view.absence(where.child) is not None:
         where = NoFit(f"{view.name(where.child)} is not heard either")
     if isinstance(where, NoFit):
@@ -199,7 +199,9 @@ def _judge_progress(
     status = view.status(current)
     phase = status.phase if status is not None else Phase.ASSIGNED
     stuck = f"no news from {view.name(current.child)} for {quiet:.0f} s, where it is {phase}"
-    where = view.place(slot, placement.refused, frozenset({current.child}), _failed_on(slot, placement, now))
+    where = view.place(
+        slot, placement.refused, frozenset({current.child}), failed_on(placement, slot.specification, now)
+    )
     if isinstance(where, NoFit):
         stays = waiting(placement, f"{stuck}, and nothing else fits: {where.reason}", now)
         return stays, Decision(stays, wake=_time_to_ask(stays))
@@ -207,15 +209,9 @@ def _judge_progress(
     return msgspec.structs.replace(placement, failures=placement.failures + 1, waiting_since=0.0), None
 
 
-def _failed_on(slot: Slot, placement: Placement, now: float) -> frozenset[str]:
-    """Children on which this version of the slot failed lately."""
-    return frozenset(
-        past.child
-        for past in placement.history
-        if past.phase in (Phase.FAILED, Phase.LOST)
-        and past.specification == slot.specification
-        and past.ended <= now < past.ended + AVOID_FOR
-    )
+def _elsewhere(slot: Slot, placement: Placement, current: Given, view: View, now: float) -> Chosen | NoFit:
+    failed = failed_on(placement, slot.specification, now)
+    return view.place(slot, placement.refused, frozenset({current.child}), failed)
 
 
 def _give_away(
@@ -236,7 +232,7 @@ def _give_away(
             return Decision(stays, wake=after(wait, now), told=tuple(told))
     placement = _ask_again(placement, now)
     given_up = frozenset(given.child for given in placement.leaving if time_to_move(given, view) <= 0)
-    where = view.place(slot, placement.refused, given_up, _failed_on(slot, placement, now))
+    where = view.place(slot, placement.refused, given_up, failed_on(placement, slot.specification, now))
     if isinstance(where, NoFit):
         return _wait_or_hand_back(placement, where.reason, view, now, may_refuse, told)
     epoch = placement.epoch + 1

@@ -138,7 +138,7 @@ class Parent:
         self._chronicle = Chronicle(
             store, lease, journal, clock, ask=self.call, name=self._children.name, is_its=self._is_its
         )
-        self._view = FleetView(self.fleet, self._children, self.link, catalogue, self._slots.quiet)
+        self._view = FleetView(self.fleet, self._children, self.link, catalogue, self._slots.quiet, self._slots.failing)
         self._children.load(store, self.link)
         self._slots.load(store)
         self._adopting = Adopting(

@@ -22,6 +22,7 @@ from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
+from mangrove.reconcile.failing import Failing
 from mangrove.reconcile.parent import decide, hold
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.journal import Journal
@@ -53,6 +54,7 @@ class Slots:
         self._clock = clock
         self._new_id = new_id
         self._slot_of: dict[str, str] = {}  # attempt → slot
+        self._failures = Failing()
         self._news: dict[str, float] = {}  # attempt → when there was news of it (`Clock.now`)
         self._named: dict[tuple[str, int], str] = {}  # (service, number) → the slot that came last
         self._on_child: dict[str, set[str]] = {}  # child → slots that have an attempt there
@@ -173,6 +175,10 @@ class Slots:
         """Seconds since there was news of an attempt or of its child, or since it was given, or this parent began."""
         now = self._clock.now()
         return now - self._news.get(attempt, now)
+
+    def failing(self, specification: str) -> frozenset[str]:
+        """Children on which attempts of this specification failed lately."""
+        return self._failures.children(specification, self._clock.wall())
 
     def slot_of(self, attempt: str) -> str | None:
         """The slot that an attempt was made for, or None when it is of an earlier time."""
@@ -301,6 +307,8 @@ class Slots:
             self._on_child.setdefault(given.child, set()).add(id)
         self._move(id, before.current if before is not None else None, placement.current)
         self.placements[id] = placement
+        if before is None or before.history != placement.history:
+            self._failures.note(placement)
         self._told.add(id)
 
     def _kinds(self, given: Given) -> tuple[Hashable, ...]:

@@ -23,7 +23,10 @@ _WORTH_A_PLAN = 4
 
 
 class FleetView:
-    """A `reconcile.view.View`. quiet: seconds since there was news of an attempt."""
+    """A `reconcile.view.View`.
+
+    quiet: seconds since there was news of an attempt. failing: children on which a specification failed lately.
+    """
 
     def __init__(
         self,
@@ -32,12 +35,14 @@ class FleetView:
         link: ParentLink,
         catalogue: Catalogue,
         quiet: Callable[[str], float],
+        failing: Callable[[str], frozenset[str]],
     ) -> None:
         self._fleet = fleet
         self._children = children
         self._link = link
         self._catalogue = catalogue
         self._quiet = quiet
+        self._failing = failing
         #: A cluster that does not get on has to notice it first, and to try another of its nodes.
         self.no_news = NO_NEWS * (2 if fleet.noun == "cluster" else 1)
         self.chosen: Counter[bool] = Counter()  # decisions on where to run something: whether a child was found
@@ -85,7 +90,7 @@ class FleetView:
         shun: frozenset[str] = frozenset(),
         instead_of: Given | None = None,
     ) -> Chosen | NoFit:
-        shun |= self._children.suspects
+        shun |= self._children.suspects | self._failing(slot.specification)
         answer = self._place(slot, refused, avoid | shun)
         if shun and isinstance(answer, NoFit):
             answer = self._place(slot, refused, avoid)

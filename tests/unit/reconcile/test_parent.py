@@ -18,9 +18,9 @@ from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Disconnect
 from mangrove.reconcile.absence import GONE_GRACE, NO_NEWS, Absence
+from mangrove.reconcile.failing import AVOID_FOR, Failing
 from mangrove.reconcile.parent import (
     ASK_AGAIN,
-    AVOID_FOR,
     HAND_BACK_AFTER,
     RETRY_FIRST,
     RETRY_LAST,
@@ -346,6 +346,19 @@ def test_a_newer_version_is_tried_on_every_child() -> None:
     case.decide()
     case.decide(msgspec.structs.replace(SLOT, specification="newer"))
     assert case.child == "n1"
+
+
+def test_what_failed_for_one_instance_is_known_to_the_others() -> None:
+    failing = Failing()
+    past = Past("a", "n1", "digest", Phase.FAILED, ended=NOW)
+    fine = msgspec.structs.replace(past, child="n2", phase=Phase.RUNNING)
+    failing.note(Placement(SLOT.id, history=(past, fine)))
+    assert failing.children("digest", NOW + 1) == {"n1"}
+    assert failing.children("other", NOW + 1) == frozenset()
+    assert failing.children("digest", NOW + AVOID_FOR) == frozenset()
+    for number in range(5000):
+        failing.note(Placement("s", history=(msgspec.structs.replace(past, specification=f"{number}"),)))
+    assert len(failing._ended) < 5000, "bounded"
 
 
 # -- no progress

@@ -291,6 +291,20 @@ def test_a_broker_that_says_goodbye_for_all_moves_nothing(shore: Shore) -> None:
     assert len(shore.journal("node-mass-loss")) == 1
 
 
+def test_a_node_on_which_a_service_failed_is_avoided_by_all_of_its_instances(shore: Shore) -> None:
+    shore.with_children(2)
+    slot = shore.policy(0)
+    bad = shore.home(slot)
+    bad.says(shore.attempt(slot), Phase.FAILED, "exit code 1")
+    shore.run(4.0)
+    assert shore.home(slot) is not bad
+    specification = shore.parent.slots[slot].specification
+    more = [shore.want(number, specification=specification) for number in range(1, 6)]
+    shore.run(1.0)
+    homes = [shore.home(one) is bad for one in more]
+    assert homes == [False] * 3 + [True] * 2, "only when there is no more room elsewhere"
+
+
 def test_who_takes_it_and_says_nothing_more_is_replaced(shore: Shore) -> None:
     shore.with_children(2)
     for child in shore.children:

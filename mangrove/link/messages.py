@@ -91,7 +91,7 @@ class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
     behind: seconds since the parent, as a child, sent the newest word that its own parent acknowledged; 0 when it has
     none; `UNHEARD` as long as this child has not applied what follows from that parent's newest session. What is
     exclusive counts from so long before the word that is acknowledged here.
-    lease, period: seconds, of the lease and between beats from now on, if the fleet has grown since the welcome; else 0.
+    lease, period: seconds, of the lease and between beats from now on, if the fleet grew since the welcome; else 0.
     """
 
     beat: int

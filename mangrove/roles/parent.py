@@ -28,6 +28,7 @@ from mangrove.model.position import Position
 from mangrove.model.specification import Preference
 from mangrove.placement.fleet import Fleet
 from mangrove.reconcile.patience import time_to_end, time_to_move
+from mangrove.roles import adopting
 from mangrove.roles.adopting import Adopting
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
@@ -98,6 +99,7 @@ class Parent:
         self._on_slot = on_slot
         self._gathered = clock.now() + settings.lease
         self._patience = self._gathered + settings.lease
+        self._started = clock.now()
         self._feed = store.revision()
         self._drops = Drops(f"from {noun}s")
         self._ledger = Ledger(store, lease)
@@ -313,9 +315,10 @@ class Parent:
 
     def _waits(self, now: float) -> bool:
         """Whether nothing is decided yet, since what children run may be about to be adopted."""
-        if not self._adopting.active or now >= self._patience:
+        if not self._adopting.active or now >= max(self._patience, self._started + adopting.PATIENCE):
             return False
-        return self.gathering or self._adopting.asking or not self._may_adopt()
+        unheard = now < self._patience and (self.gathering or not self._may_adopt())
+        return unheard or self._adopting.asking
 
     # -- the store
 

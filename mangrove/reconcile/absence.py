@@ -38,8 +38,13 @@ class Absence(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What is wrong with the child, to stand behind its name."""
-        return f"silent for {self.unheard:.1f} s" if self.silent or self.gone is None else "lost its connection"
+        """What was wrong with the child, to stand behind its name."""
+        return f"silent for {self.unheard:.1f} s" if self.silent else "lost its connection"
+
+    @property
+    def state(self) -> str:
+        """What is wrong with it for as long as that lasts: without figures, since they change all the time."""
+        return "is silent" if self.silent else "has lost its connection"
 
 
 def time_to_replace(policy: Disconnect, absence: Absence) -> float:

@@ -174,8 +174,7 @@ def _give_up(
 ) -> tuple[Placement, Decision | None]:
     """The same for an attempt on a child that was not heard for long enough, or on such a node below."""
     absence, status, name = view.absence(current.child), view.status(current), view.name(current.child)
-    below = status.reason if status is not None else ""
-    unheard = f"{name} {absence.words}" if absence is not None else f"{name}: {below}"
+    below = f"{name}: {status.reason if status is not None else ''}"
     placement = _ask_again(placement, now)
     where = view.place(
         slot, placement.refused, frozenset({current.child}), failed_on(placement, slot.specification, now)
@@ -184,8 +183,10 @@ def _give_up(
         where = NoFit(f"{view.name(where.child)} is not heard either")
     if isinstance(where, NoFit):
         # Stay put: it may well be running there, and there is nowhere better.
-        stays = waiting(placement, f"{unheard}, and nothing else fits: {where.reason}", now)
+        now_so = f"{name} {absence.state}" if absence is not None else below
+        stays = waiting(placement, f"{now_so}, and nothing else fits: {where.reason}", now)
         return stays, Decision(stays, wake=_time_to_ask(stays))
+    unheard = f"{name} {absence.words}" if absence is not None else below
     return msgspec.structs.replace(without_current(placement, view, unheard, now), waiting_since=0.0), None
 
 

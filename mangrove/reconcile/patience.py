@@ -34,10 +34,10 @@ def why_it_stays(given: Given, absence: Absence, view: View) -> str:
     """For a person: why something is left on a child that is silent. Without figures that change all the time."""
     policy, name = view.policy(given.specification), view.name(given.child)
     if policy.lost_after == "never":
-        return f"{name} is not heard; it stays there, as its policy says"
+        return f"{name} is silent; it stays there, as its policy says"
     if absence.held:
-        return f"{name} is not heard, and many others since then neither; it is replaced if that lasts"
-    return f"{name} is not heard; it is replaced after {policy.replaced_after(absence.lease):g} s of that"
+        return f"{name} is silent, with many others at once; it is replaced if that lasts"
+    return f"{name} is silent; it is replaced after {policy.replaced_after(absence.lease):g} s of that"
 
 
 def after(wait: float, now: float) -> float | None:

@@ -377,7 +377,7 @@ def test_what_fits_nowhere_else_stays_and_says_so(impatient: Tree) -> None:
     service = tree.deploy(**only("beta"))
     [instance] = tree.wait_running(service)
     tree.clusters["beta"].kill()
-    said = tree.wait_reason(service, "beta not heard for")
+    said = tree.wait_reason(service, "beta is silent")
     assert "nothing else fits" in said.reason
     assert tree.running(service) == [instance]
     tree.clusters["beta"].start()

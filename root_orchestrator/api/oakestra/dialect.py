@@ -74,8 +74,8 @@ def instance_detail(status: Status, *, silent_for: float | None) -> str:
     if silent_for is None:
         return detail
     silence = f"not heard for {silent_for:.0f} s"
-    if "not heard for" in detail:
-        return detail  # the controller has said so, and more
+    if " is silent" in detail:
+        return f"{detail} ({silence})"  # the controller has said what it makes of it
     return silence if detail == NO_DETAIL else f"{silence}; before that: {detail}"
 
 

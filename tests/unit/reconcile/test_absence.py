@@ -65,3 +65,4 @@ def test_only_what_is_exclusive_stops_by_itself(policy: Disconnect, seconds: flo
 def test_a_person_reads_what_is_wrong() -> None:
     assert silent(10.04).words == "silent for 10.0 s"
     assert gone(1.0).words == "lost its connection"
+    assert (silent(10.04).state, gone(1.0).state) == ("is silent", "has lost its connection")

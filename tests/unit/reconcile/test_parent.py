@@ -410,7 +410,7 @@ def test_without_room_elsewhere_what_does_not_get_on_stays() -> None:
 def test_what_stays_on_a_silent_node_below_is_not_said_to_get_on_badly() -> None:
     case = Case()
     case.decide()
-    case.children.statuses[case.attempt] = Status(case.attempt, Phase.ASSIGNED, "node x is not heard", silent=True)
+    case.children.statuses[case.attempt] = Status(case.attempt, Phase.ASSIGNED, "node x is silent", silent=True)
     case.now += 10 * NO_NEWS
     case.decide()
     assert case.child == "n1"
@@ -480,7 +480,7 @@ def test_without_room_elsewhere_it_stays_and_says_so() -> None:
     case.children.silent = {"n1": 12.0, "n2": 30.0}
     case.decide()
     assert case.child == "n1"
-    assert case.placement.reason == "node n1 silent for 12.0 s, and nothing else fits: no room anywhere"
+    assert case.placement.reason == "node n1 is silent, and nothing else fits: no room anywhere"
     assert case.children.asked[-1] == (frozenset(), frozenset({"n1"})), "not to where it is"
     del case.children.silent["n1"]
     case.decide()
@@ -490,11 +490,11 @@ def test_without_room_elsewhere_it_stays_and_says_so() -> None:
 
 def test_what_a_child_does_not_hear_below_moves_as_well() -> None:
     case = running()
-    case.says(Phase.RUNNING, "node x not heard for 9 s, and nothing else fits: full", given_up=True)
+    case.says(Phase.RUNNING, "node x is silent, and nothing else fits: full", given_up=True)
     case.children.fits = ["n1"]
     case.decide()
     assert case.child == "n1"
-    assert case.placement.reason.startswith("node n1: node x not heard for 9 s, and nothing else fits: full")
+    assert case.placement.reason.startswith("node n1: node x is silent, and nothing else fits: full")
     case.children.fits = ["n2"]
     case.decide()
     assert case.child == "n2"
@@ -538,7 +538,7 @@ def test_a_policy_may_be_more_patient_than_the_lease() -> None:
     case.children.silent["n1"] = 12.0
     decision = case.decide()
     assert case.child == "n1"
-    assert case.placement.reason == "node n1 is not heard; it is replaced after 60 s of that"
+    assert case.placement.reason == "node n1 is silent; it is replaced after 60 s of that"
     assert decision.wake == pytest.approx(case.now + 48.0)
     assert case.decide().placement == decision.placement, "it is not written again and again"
     case.children.silent["n1"] = 60.0
@@ -551,7 +551,7 @@ def test_never_means_never() -> None:
     case = with_policy(Disconnect("never"))
     case.children.silent["n1"] = 1e6
     assert case.decide().wake is None
-    assert (case.child, case.placement.reason) == ("n1", "node n1 is not heard; it stays there, as its policy says")
+    assert (case.child, case.placement.reason) == ("n1", "node n1 is silent; it stays there, as its policy says")
     del case.children.silent["n1"]
     case.decide()
     assert (case.child, case.placement.reason) == ("n1", "")
@@ -573,11 +573,11 @@ def test_a_newer_version_does_not_get_around_the_policy(policy: Disconnect) -> N
 
 def test_a_cluster_says_when_the_policy_gives_up_one_of_its_nodes() -> None:
     case = with_policy(Disconnect(60.0))
-    status = Status(case.attempt, Phase.RUNNING, "node x is not heard", silent=True)
+    status = Status(case.attempt, Phase.RUNNING, "node x is silent", silent=True)
     case.children.statuses[case.attempt] = status
     case.decide()
     assert case.child == "n1", "it is not heard, and its policy waits"
-    case.says(Phase.RUNNING, "node x silent for 60.0 s, and nothing else fits: full", given_up=True)
+    case.says(Phase.RUNNING, "node x is silent, and nothing else fits: full", given_up=True)
     case.decide()
     assert case.child == "n2"
 

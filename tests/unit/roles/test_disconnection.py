@@ -144,7 +144,7 @@ def test_a_patient_policy_waits_and_says_so(shore: Shore, lost_after: float | st
     shore.vanish(home)
     shore.run(20.0)
     assert shore.home(slot) is home
-    assert "is not heard; it " in shore.parent.placements[slot].reason
+    assert "is silent; it " in shore.parent.placements[slot].reason
     shore.run(6.0 if moves else 600.0)
     assert (shore.home(slot) is not home) == moves
 
@@ -243,8 +243,7 @@ def test_what_fits_nowhere_says_why_and_moves_by_itself_as_soon_as_it_fits(shore
     shore.run(15.0)
     assert shore.home(one) is home
     reason = shore.parent.placements[one].reason
-    assert reason.startswith(f"{home.identity.name} silent for 1")
-    assert "nothing else fits" in reason
+    assert reason.startswith(f"{home.identity.name} is silent, and nothing else fits: ")
     shore.child("n9", 1000)
     shore.run(3.0)
     assert shore.home(one).identity.name == "n9"

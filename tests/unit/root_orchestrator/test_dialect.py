@@ -80,8 +80,8 @@ def test_what_runs_on_a_silent_child_keeps_its_word_and_says_so() -> None:
     assert instance_detail(running, silent_for=40.4) == "not heard for 40 s"
     pulling = Status("s.0", Phase.PULLING, "layer 3 of 5")
     assert instance_detail(pulling, silent_for=40) == "not heard for 40 s; before that: layer 3 of 5"
-    told = Status("s.0", Phase.RUNNING, "alpha not heard for 41 s, and nothing else fits")
-    assert instance_detail(told, silent_for=42) == told.reason
+    told = Status("s.0", Phase.RUNNING, "alpha is silent, and nothing else fits")
+    assert instance_detail(told, silent_for=42) == "alpha is silent, and nothing else fits (not heard for 42 s)"
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,14 @@ class Engine:
 
     def end(self) -> None:
         """Stop it, with all that still runs in it unless that goes on without it."""
-        if self._process is not None:
-            end(self._process, self._folder)
+        if self._process is None:
+            return
+        end(self._process, self._folder)
+        # One that is killed while it makes a container forgets about the process that it has started for it.
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if f"{self._folder}/exec/containerd/containerd.sock" in process.cmdline():
+                    process.kill()
 
 
 @contextlib.contextmanager

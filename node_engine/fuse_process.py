@@ -26,6 +26,9 @@ GRACE = 1.0
 #: Seconds between two looks for what belongs to an attempt of which nothing is left: a container engine may still be at
 #: starting it.
 LOOK = 1.0
+#: Seconds after the newest deadline after which a fuse that finds nothing more has done its work: well beyond the
+#: longest that a container engine is waited for.
+RETIRE = 600.0
 #: Seconds for the container engine to answer.
 ASK = 2.0
 #: Seconds in which a new fuse waits for the lock: somebody may just be looking whether it is held.
@@ -92,8 +95,12 @@ def main(path: str, instances: str, groups: str, docker: str) -> None:
                 return
             due = [id for id in overdue(deadlines, now()) if now() >= again.get(id, 0.0)]
             for id in due:
-                if not end(id, node, instances, groups):
+                if end(id, node, instances, groups):
+                    again.pop(id, None)
+                else:
                     again[id] = now() + LOOK
+            if is_done(deadlines, again, now()):
+                return
             for id in due:
                 if docker:
                     kill_container(docker, id)
@@ -103,6 +110,11 @@ def main(path: str, instances: str, groups: str, docker: str) -> None:
 def overdue(deadlines: dict[str, float], moment: float) -> set[str]:
     """What the engine should have ended by now."""
     return {attempt for attempt, deadline in deadlines.items() if moment >= deadline + GRACE}
+
+
+def is_done(deadlines: dict[str, float], again: dict[str, float], moment: float) -> bool:
+    """Whether all time has been over for long, and nothing was found at the last look (`again`: when the next is)."""
+    return all(moment >= deadline + RETIRE and attempt in again for attempt, deadline in deadlines.items())
 
 
 def end(attempt: str, node: str, instances: str, groups: str) -> bool:

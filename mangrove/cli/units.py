@@ -90,8 +90,9 @@ def _service(unit: Unit) -> dict[str, str | None]:
         **restart,
         "WatchdogSec": str(_WATCHDOG),
         "TimeoutStopSec": str(_END),
-        # Instances are no part of the engine: they go on while it is restarted, upgraded or taken away.
-        "KillMode": "process" if unit.guests else "mixed",
+        # Instances are no part of the engine: they go on while it is restarted, upgraded or taken away. So does the
+        # fuse, which ends those that must not go on for long, containers among them.
+        "KillMode": "process" if unit.role == "node" else "mixed",
         "Delegate": "yes" if unit.guests else None,
         "OOMScoreAdjust": "-500",
         "LimitNOFILE": "65536",

@@ -160,6 +160,13 @@ def test_without_a_fuse_nothing_is_started(folder: Path, monkeypatch: pytest.Mon
         node(folder).expect()
 
 
+def test_it_ends_when_all_has_been_over_for_long() -> None:
+    deadlines, over = {"a": 10.0, "b": 20.0}, 20.0 + fuse_process.RETIRE
+    assert fuse_process.is_done(deadlines, {"a": 1.0, "b": 1.0}, over)
+    assert not fuse_process.is_done(deadlines, {"a": 1.0, "b": 1.0}, over - 0.1)
+    assert not fuse_process.is_done(deadlines, {"a": 1.0}, over), "something of b was there a moment ago"
+
+
 def test_a_file_that_was_half_written_is_read_again(folder: Path) -> None:
     path = folder / "fuse"
     fuse = node(folder)

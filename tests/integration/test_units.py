@@ -60,6 +60,12 @@ def test_words_are_quoted_as_systemd_reads_them(tmp_path: Path) -> None:
     assert not analyze(tmp_path, unit, "verify")
 
 
+def test_what_guards_instances_goes_on_without_the_engine() -> None:
+    for guests in (True, False):
+        assert "KillMode=process" in unit_text(Unit("node", ("/bin/true",), "/var/lib/mangrove/node", guests=guests))
+    assert "KillMode=mixed" in unit_text(Unit("cluster", ("/bin/true",), "/var/lib/mangrove/cluster"))
+
+
 def test_newer_versions_wait_longer_each_time() -> None:
     assert "RestartMaxDelaySec" not in unit_text(Unit("node", ("/bin/true",), "/var/lib/mangrove/node", systemd=252))
     assert "RestartMaxDelaySec=60" in unit_text(Unit("node", ("/bin/true",), "/var/lib/mangrove/node", systemd=254))

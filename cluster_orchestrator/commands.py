@@ -108,6 +108,20 @@ def cordon(root: RootOptions, name: str, undo: bool) -> None:
 
 @cluster.command()
 @click.argument("name", shell_complete=complete.cluster)
+@click.option("--undo", is_flag=True, help="Let it be, and give it new work again.")
+@root_options
+def drain(root: RootOptions, name: str, undo: bool) -> None:
+    """Empty the cluster NAME: what runs there moves to other clusters, one instance after another.
+
+    What fits nowhere else stays; `mangrove instance list --cluster NAME` shows what is left, and why.
+    """
+    client = root.connect()
+    client.cordon_cluster(names.cluster(client, name).id, cordoned=not undo, drain=not undo)
+    click.echo(f"{name} is {'no longer ' if undo else ''}drained.", err=True)
+
+
+@cluster.command()
+@click.argument("name", shell_complete=complete.cluster)
 @confirm_option
 @root_options
 def remove(root: RootOptions, name: str, yes: bool) -> None:

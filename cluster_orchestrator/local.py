@@ -18,7 +18,7 @@ from mangrove.base.errors import Unauthorized
 from mangrove.base.files import private_folder, write_atomically
 from mangrove.client.cluster import OPERATOR_TOKEN
 from mangrove.identity import tokens
-from mangrove.identity.join import cordon_child, revoke_child
+from mangrove.identity.join import cordon_child, cordoned_words, revoke_child
 from mangrove.identity.secret import MasterSecret
 from mangrove.model.child import NodeView
 from mangrove.roles.metrics_page import METRICS
@@ -51,15 +51,16 @@ def remove_node(store: Store, id: str, on_revoked: Callable[[], None]) -> dict[s
 
 
 class Cordon(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """cordoned: whether it is given no new work; what runs there stays."""
+    """cordoned: whether it is given no new work; what runs there stays. drain: whether that moves elsewhere too."""
 
     cordoned: bool = True
+    drain: bool = False
 
 
-def cordon_node(store: Store, id: str, cordoned: bool) -> dict[str, Any]:
-    """Give a node no new work, or again. Raises NotFound, Conflict."""
-    identity = cordon_child(store, id, cordoned)
-    return {"message": f"node {identity.name} is {'' if cordoned else 'no longer '}cordoned"}
+def cordon_node(store: Store, id: str, cordoned: bool, drain: bool) -> dict[str, Any]:
+    """Give a node no new work, or again; drain: let what runs there move. Raises NotFound, Conflict."""
+    identity = cordon_child(store, id, cordoned, drain)
+    return {"message": f"node {identity.name} {cordoned_words(identity)}"}
 
 
 def keep_operator_token(data: Path, secret: MasterSecret) -> str:
@@ -108,7 +109,7 @@ def routes(
         return remove_node(store, node, on_revoked)
 
     def cordon(node: str, body: Cordon) -> dict[str, Any]:
-        return cordon_node(store, node, body.cordoned)
+        return cordon_node(store, node, body.cordoned, body.drain)
 
     def list_nodes() -> list[NodeView]:
         return nodes()

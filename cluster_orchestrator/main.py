@@ -190,7 +190,8 @@ def answer(base: Base, call: Call) -> Reply:
             return Reply(call.id, local.remove_node(base.store, node, base.refresh_accounts))
         if call.method == "cordon_node":
             node, cordoned = str(call.params.get("node", "")), call.params.get("cordoned") is True
-            return Reply(call.id, local.cordon_node(base.store, node, cordoned))
+            drain = call.params.get("drain") is True
+            return Reply(call.id, local.cordon_node(base.store, node, cordoned, drain))
         return Reply(call.id, error=f"unknown method {call.method[:40]}")
     except (MangroveError, msgspec.ValidationError) as error:
         return Reply(call.id, error=str(error))

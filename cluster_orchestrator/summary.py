@@ -92,6 +92,7 @@ def node_view(row: Row, child: Child, usage: Usage) -> NodeView:
         row.attempts,
         child.software,
         row.cordoned,
+        row.drained,
     )
 
 

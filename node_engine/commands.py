@@ -201,6 +201,21 @@ def cordon(root: RootOptions, name: str, undo: bool) -> None:
 
 @node.command()
 @click.argument("name", shell_complete=complete.node)
+@click.option("--undo", is_flag=True, help="Let it be, and give it new work again.")
+@root_options
+def drain(root: RootOptions, name: str, undo: bool) -> None:
+    """Empty the node NAME: what runs there moves to other nodes of its cluster, one instance after another.
+
+    What fits nowhere else stays; `mangrove instance list --node NAME` shows what is left, and why.
+    """
+    client = root.connect()
+    found = names.node(client, name)
+    client.cordon_node(found.cluster.id, found.id, cordoned=not undo, drain=not undo)
+    click.echo(f"{name} is {'no longer ' if undo else ''}drained.", err=True)
+
+
+@node.command()
+@click.argument("name", shell_complete=complete.node)
 @confirm_option
 @root_options
 def remove(root: RootOptions, name: str, yes: bool) -> None:

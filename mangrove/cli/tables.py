@@ -189,7 +189,7 @@ def nodes_table(nodes: Iterable[Node], title: str = "") -> Table:
         made.add_row(
             plain(node.name),
             plain(node.cluster.name),
-            _state(_word(node.state, node.capacity, cordoned=node.cordoned)),
+            _state(_word(node.state, node.capacity, cordoned=node.cordoned, drained=node.drained)),
             cpu,
             memory,
             str(node.instances),
@@ -289,11 +289,11 @@ def age(seconds: float) -> str:
     return f"{max(0, int(seconds))}s"
 
 
-def _word(state: str, capacity: Capacity, *, cordoned: bool = False) -> str:
+def _word(state: str, capacity: Capacity, *, cordoned: bool = False, drained: bool = False) -> str:
     """A child's state, or what matters more of one that is there."""
     if state != "live":
         return state
-    return "troubled" if capacity.troubles else "cordoned" if cordoned else state
+    return "troubled" if capacity.troubles else "drained" if drained else "cordoned" if cordoned else state
 
 
 def _state(state: str) -> str:

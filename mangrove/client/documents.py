@@ -127,6 +127,7 @@ class Node(msgspec.Struct, frozen=True):
     instances: int = 0
     software: str = ""
     cordoned: bool = False
+    drained: bool = False
 
 
 class Event(msgspec.Struct, frozen=True):

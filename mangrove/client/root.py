@@ -189,14 +189,16 @@ class RootClient(SignedIn):
         """Stop one of these."""
         self.request("DELETE", f"/api/v1/adopted/{quoted(id)}", form=Message)
 
-    def cordon_cluster(self, id: str, *, cordoned: bool = True) -> None:
-        """Give the cluster with this id no new work, or again; what runs there stays."""
-        self.request("PUT", f"/api/v1/clusters/{quoted(id)}/cordon", {"cordoned": cordoned}, form=Message)
+    def cordon_cluster(self, id: str, *, cordoned: bool = True, drain: bool = False) -> None:
+        """Give the cluster with this id no new work, or again; what runs there stays, or with `drain` moves."""
+        self.request(
+            "PUT", f"/api/v1/clusters/{quoted(id)}/cordon", {"cordoned": cordoned, "drain": drain}, form=Message
+        )
 
-    def cordon_node(self, cluster: str, id: str, *, cordoned: bool = True) -> None:
+    def cordon_node(self, cluster: str, id: str, *, cordoned: bool = True, drain: bool = False) -> None:
         """The same for a node of the cluster, which must be connected."""
         path = f"/api/v1/clusters/{quoted(cluster)}/nodes/{quoted(id)}/cordon"
-        self.request("PUT", path, {"cordoned": cordoned}, form=Message)
+        self.request("PUT", path, {"cordoned": cordoned, "drain": drain}, form=Message)
 
     def remove_node(self, cluster: str, id: str) -> None:
         """Let a node of the cluster with this id speak no more; the cluster must be connected."""

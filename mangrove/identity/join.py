@@ -122,19 +122,29 @@ def revoke_child(store: Store, id: str) -> Identity:
     raise Conflict(f"child {id} is being changed very often just now: try again")
 
 
-def cordon_child(store: Store, id: str, cordoned: bool) -> Identity:
-    """Give the child `id` no new work (or again); the identity as it is now. Raises NotFound, Conflict."""
+def cordon_child(store: Store, id: str, cordoned: bool, drained: bool = False) -> Identity:
+    """Give the child `id` no new work (or again); the identity as it is now. Raises NotFound, Conflict.
+
+    drained: what runs there shall move elsewhere too; only what is cordoned is drained.
+    """
     for _ in range(tokens.RETRIES):
         stored = store.get(IDENTITIES, id)
         if stored is None or identity_of(stored).revoked:
             raise NotFound(f"no child {id} has joined here")
-        identity = msgspec.structs.replace(identity_of(stored), cordoned=cordoned)
+        identity = msgspec.structs.replace(identity_of(stored), cordoned=cordoned, drained=cordoned and drained)
         try:
             store.apply([Put(IDENTITIES, id, msgspec.to_builtins(identity), expect=stored.revision)])
         except RevisionConflict:
             continue
         return identity
     raise Conflict(f"child {id} is being changed very often just now: try again")
+
+
+def cordoned_words(identity: Identity) -> str:
+    """Whether a child is given work, for people."""
+    if identity.drained:
+        return "is drained: it is given no new work, and what runs there moves elsewhere"
+    return "is cordoned: it is given no new work" if identity.cordoned else "is not cordoned any more"
 
 
 def identity_of(stored: Stored) -> Identity:

@@ -54,3 +54,4 @@ class NodeView(msgspec.Struct, frozen=True, omit_defaults=True):
     instances: int = 0
     software: str = ""
     cordoned: bool = False
+    drained: bool = False

@@ -132,7 +132,8 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     nowhere (wall clock). refused: by child id; it is asked again only when what it can allocate has changed. final: the
     last word when the slot needs no attempt any more. renewing: whether an attempt was withdrawn for one of a newer
     specification, and none of that has run yet. history: attempts before the current one, the oldest first; the newest
-    of them says what specification `failures` and `refused` are about.
+    of them says what specification `failures` and `refused` are about. successor: an attempt that is wanted too, until
+    it runs and is the current one: only while the child of that is drained.
     """
 
     slot: str
@@ -147,13 +148,13 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     final: Status | None = None
     renewing: bool = False
     history: tuple[Past, ...] = ()
+    successor: Given | None = None
 
     @property
     def attempts(self) -> list[tuple[str, str]]:
-        """(child, attempt) of all that are known, the newest last."""
+        """(child, attempt) of all that are known, the one that counts last."""
         known: list[Past | Given] = [*self.history, *self.leaving]
-        if self.current is not None:
-            known.append(self.current)
+        known += [given for given in (self.successor, self.current) if given is not None]
         return [(each.child, each.attempt) for each in known]
 
 
@@ -207,7 +208,7 @@ class Child(msgspec.Struct, frozen=True):
 class Identity(msgspec.Struct, frozen=True):
     """That a child may speak. generation: raised to give it new keys. Its keys derive from the parent's secret.
 
-    cordoned: an operator wants no new work for it; what runs there stays.
+    cordoned: an operator wants no new work for it; what runs there stays, unless it is drained.
     """
 
     id: str
@@ -216,6 +217,7 @@ class Identity(msgspec.Struct, frozen=True):
     revoked: bool = False
     joined: float = 0.0
     cordoned: bool = False
+    drained: bool = False
 
 
 class Token(msgspec.Struct, frozen=True):

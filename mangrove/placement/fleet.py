@@ -34,6 +34,7 @@ class Row:
     capacity: Capacity
     live: bool = False
     cordoned: bool = False
+    drained: bool = False
     reserved: Resources = NOTHING
     attempts: int = 0
     _revision: str = ""
@@ -59,7 +60,8 @@ class Fleet:
     """All children of a parent. noun: what they are, for sentences ("3 nodes too small").
 
     preferences: which child is the best for services that do not say. position: where children stand that do not say.
-    changed: raised whenever something may fit now that did not fit before. touched: raised by every change.
+    changed: raised whenever something may fit now that did not fit before. touched: raised by every change. drained:
+    ids of those on which nothing shall stay.
     """
 
     def __init__(self, noun: str, preferences: tuple[Preference, ...] = (), position: Position | None = None) -> None:
@@ -75,6 +77,7 @@ class Fleet:
         self._reservations: dict[str, tuple[str, Resources, Kinds]] = {}
         self._strayed: dict[str, set[str]] = {}  # child without a row → attempts reserved on it
         self._requests: dict[object, Request] = {}
+        self.drained: set[str] = set()
 
     # -- children
 
@@ -117,6 +120,7 @@ class Fleet:
     def remove(self, child: str) -> None:
         """Forget a child; its reservations go when its attempts are released."""
         self.touched += 1
+        self.drained.discard(child)
         row = self._rows.pop(child, None)
         if row is None:
             return
@@ -146,10 +150,11 @@ class Fleet:
         row.live, before = live, row.live
         self._open(row, live and not before)
 
-    def set_cordoned(self, child: str, cordoned: bool) -> None:
-        """Whether an operator wants no new work for this child."""
+    def set_cordoned(self, child: str, cordoned: bool, drained: bool = False) -> None:
+        """Whether an operator wants no new work for this child, and nothing to stay there either."""
         row = self._rows[child]
-        row.cordoned, before = cordoned, row.cordoned
+        row.cordoned, row.drained, before = cordoned, drained, row.cordoned
+        (self.drained.add if drained else self.drained.discard)(child)
         self._open(row, before and not cordoned)
 
     def measured(self, child: str, usage: Usage) -> None:
@@ -219,6 +224,7 @@ class Fleet:
         taken._reservations = dict(self._reservations)
         taken._strayed = {child: set(attempts) for child, attempts in self._strayed.items()}
         taken._requests = {}
+        taken.drained = set(self.drained)
         return taken
 
     def _count(self, row: Row, resources: Resources, kinds: Kinds, by: int) -> None:

@@ -34,7 +34,7 @@ def without_current(
     status = view.status(current)
     over = (status is not None and status.ended) or view.has_ended(current)  # the latter: its child was removed
     leaving = placement.leaving if over else (*placement.leaving, current)
-    history = (*placement.history, _past(current, status, reason, now, phase))[-HISTORY:]
+    history = (*placement.history, past_of(current, status, reason, now, phase))[-HISTORY:]
     return msgspec.structs.replace(placement, current=None, leaving=leaving, reason=reason, history=history)
 
 
@@ -44,7 +44,8 @@ def waiting(placement: Placement, reason: str, now: float) -> Placement:
     return msgspec.structs.replace(placement, reason=_short(reason), waiting_since=since)
 
 
-def _past(given: Given, status: Status | None, reason: str, now: float, phase: Phase | None) -> Past:
+def past_of(given: Given, status: Status | None, reason: str, now: float, phase: Phase | None = None) -> Past:
+    """An attempt that is done with. phase: what it came to, if that is not what its child said last."""
     last = status if status is not None else Status(given.attempt, Phase.ASSIGNED)
     return Past(
         given.attempt,

@@ -14,6 +14,7 @@ import msgspec
 
 from mangrove.base.clock import Clock
 from mangrove.base.log import about
+from mangrove.identity.join import cordoned_words
 from mangrove.link import parent_events as link
 from mangrove.link.messages import NODES, Hello
 from mangrove.link.parent import OLD_HELLO, ParentLink
@@ -159,11 +160,13 @@ class Children:
         if identity.revoked:
             self._revoked(id)
             return
+        is_new = id not in self._fleet.rows
         row = self._fleet.add(id, identity.name)
-        if row.cordoned != identity.cordoned:
-            self._fleet.set_cordoned(id, identity.cordoned)
-            what = "is cordoned: it is given no new work" if identity.cordoned else "is not cordoned any more"
-            self._tell("cordoned", id, f"{identity.name} {what}")
+        if (row.cordoned, row.drained) != (identity.cordoned, identity.drained):
+            self._fleet.set_cordoned(id, identity.cordoned, identity.drained)
+            if not is_new:  # else it was told before this parent's last start
+                self._tell("cordoned", id, f"{identity.name} {cordoned_words(identity)}")
+            self._on_child(id)
         child = self.known.get(id)
         if child is None:
             self._write(Child(id, identity.name, "joined"))

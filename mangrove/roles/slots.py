@@ -22,8 +22,9 @@ from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
+from mangrove.reconcile.draining import decide, without_successor
 from mangrove.reconcile.failing import Failing
-from mangrove.reconcile.parent import decide, hold
+from mangrove.reconcile.parent import hold
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
@@ -64,6 +65,10 @@ class Slots:
         self._wakes: list[tuple[float, str]] = []  # a heap of (seconds of `Clock.now`, slot)
         self._waking: dict[str, float] = {}  # slot → wall-clock seconds at which it wants to be woken
         self._moves: Moves = {}
+        self._turns: dict[
+            str, str
+        ] = {}  # child that is drained → the slot that is just leaving it; found anew at the first round
+        self._emptying: set[str] = set()  # children that are drained, and were not empty yet
         self._fleet_seen = -1
         self._could_refuse = False
         self._failing: dict[str, tuple[str, int]] = {}  # slot → its attempt that failed in place, restarts when told
@@ -200,7 +205,7 @@ class Slots:
         if self._dirty:
             self._dirty |= self._rollouts.concerned(self._dirty)
         self._rollouts.begin_round()
-        view.begin_round(self._to_place())
+        view.begin_round(self._to_place(), self._turns)
         # Instances of one service one after the other: they are placed in one pass.
         for id in sorted(self._dirty, key=lambda id: (self.wanted[id].specification if id in self.wanted else "", id)):
             slot = self.wanted.get(id)
@@ -209,6 +214,8 @@ class Slots:
             self._dirty.discard(id)  # only now, so that what fails for want of the store is done later
         for id, wake in self._rollouts.end_round(view, self._clock.wall()).items():
             self._wake_at(id, wake)
+        if self._fleet.drained or self._emptying:
+            self._tell_drained()
 
     def _to_place(self) -> Counter[str]:
         """How many instances of each specification will probably be given away in this round."""
@@ -227,7 +234,7 @@ class Slots:
         now = self._rollouts.now(slot, placement, view, wall) if slot is not None else None
         held = self.holds.get(id)
         if held is not None and slot is not None and slot.desired == "run" and placement.final is None:
-            decision = hold(placement, view, wall, held.text)
+            decision = hold(without_successor(placement, view, held.text, wall), view, wall, held.text)
         else:
             decision = decide(now, placement, view, wall, self._new_id, may_refuse=may_refuse)
         for told in decision.told:
@@ -248,10 +255,12 @@ class Slots:
         if slot is not None:
             self._rollouts.decided(slot, placement, decision.placement)
         current = decision.placement.current
+        self._take_turns(id, placement, decision.placement, view)
         if current is not None:
             status = view.status(current)
             self._tell_failing(slot, current, status)
             homeless = view.absence(current.child) is not None or (status is not None and status.given_up)
+            homeless |= view.draining(current.child)
             homeless |= now is not None and now.desired == "run" and current.specification != now.specification
         else:
             homeless = decision.placement.final is None
@@ -271,6 +280,38 @@ class Slots:
         text = f"{self._name(slot)} fails on {where}: {status.reason}{times}"
         self._journal.tell("failing", _subject(slot.id, slot), text)
 
+    def _take_turns(self, id: str, before: Placement, after: Placement, view: FleetView) -> None:
+        """Remember which slot is leaving a child that is drained; when it has, the next one is decided about."""
+        left = before.current
+        status = view.status(after.current) if after.current is not None else None
+        going = status is None or status.phase in (Phase.ASSIGNED, Phase.PULLING, Phase.STARTING)
+        under_way = after.successor is not None or (
+            after.final is None and going and (after.current is not None or bool(after.leaving))
+        )
+        leaves = after.successor is not None or after.current != left
+        if left is not None and leaves and under_way and view.draining(left.child):
+            self._turns.setdefault(left.child, id)
+        for child in [child for child, whose in self._turns.items() if whose == id and not under_way]:
+            self._end_turn(child)
+
+    def _end_turn(self, child: str) -> None:
+        del self._turns[child]
+        next_ones = self._on_child.get(child, set()) & self._homeless
+        self._dirty |= next_ones
+        if next_ones:
+            self._wake_at(min(next_ones), self._clock.wall())
+
+    def _tell_drained(self) -> None:
+        """Of each child that is drained, when the last attempt there has ended."""
+        self._emptying &= self._fleet.drained
+        for child in self._fleet.drained:
+            if self._on_child.get(child):
+                self._emptying.add(child)
+            elif child in self._emptying:
+                self._emptying.discard(child)
+                name = self._fleet.rows[child].name
+                self._journal.tell(f"{self._fleet.noun}-drained", child, f"{name} is empty: all that ran there is gone")
+
     def _wake_at(self, id: str, wall: float) -> None:
         """Decide about a slot again at `wall` (wall-clock seconds) at the latest."""
         if self._waking.get(id) != wall:
@@ -289,7 +330,7 @@ class Slots:
     def _place(self, id: str, placement: Placement) -> None:
         """Let `placement` stand for the slot: reservations, indexes, and what the children are to be told."""
         before = self.placements.get(id)
-        old, new = _attempts(before), _attempts(placement)
+        old, new, wanted = _attempts(before), _attempts(placement), _wanted(placement)
         for ended in old.keys() - new.keys():
             self._fleet.release(ended)
             self._slot_of.pop(ended, None)
@@ -297,7 +338,7 @@ class Slots:
         for given in new.values():
             # What leaves holds its room until it has ended, but what comes next to it need not keep away from it: its
             # node lets a newcomer wait for a host port.
-            kinds = self._kinds(given) if given is placement.current else ()
+            kinds = self._kinds(given) if given in wanted else ()
             self._fleet.reserve(given.attempt, given.child, given.resources, kinds)
             self._slot_of[given.attempt] = id
             self._news.setdefault(given.attempt, self._clock.now())
@@ -305,7 +346,12 @@ class Slots:
             self._on_child[child].discard(id)
         for given in new.values():
             self._on_child.setdefault(given.child, set()).add(id)
-        self._move(id, before.current if before is not None else None, placement.current)
+        for given in _wanted(before):
+            if given not in wanted:
+                self._take(given)
+        for given in wanted:
+            if given not in _wanted(before):
+                self._give(id, given)
         self.placements[id] = placement
         if before is None or before.history != placement.history:
             self._failures.note(placement)
@@ -317,17 +363,16 @@ class Slots:
         except KeyError:  # the store has lost it: it is given to nobody any more
             return ()
 
-    def _move(self, id: str, before: Given | None, now: Given | None) -> None:
-        if before == now:
-            return
-        if before is not None:
-            give, take = self._moves.setdefault(before.child, ({}, set()))
-            give.pop(before.attempt, None)
-            take.add(before.attempt)
+    def _take(self, given: Given) -> None:
+        give, take = self._moves.setdefault(given.child, ({}, set()))
+        give.pop(given.attempt, None)
+        take.add(given.attempt)
+
+    def _give(self, id: str, given: Given) -> None:
         slot = self.wanted.get(id)
-        if now is not None and slot is not None:
-            attempt = Attempt(now.attempt, slot.service, slot.number, now.epoch, now.specification, slot.request)
-            self._moves.setdefault(now.child, ({}, set()))[0][now.attempt] = attempt
+        if slot is not None:
+            attempt = Attempt(given.attempt, slot.service, slot.number, given.epoch, given.specification, slot.request)
+            self._moves.setdefault(given.child, ({}, set()))[0][given.attempt] = attempt
 
     def _drop(self, id: str, slot: Slot | None) -> None:
         """Nothing is left of the slot."""
@@ -336,6 +381,8 @@ class Slots:
             del self.placements[id]
             self._ledger.write(Delete(documents.PLACEMENTS, id))
         self._homeless.discard(id)
+        for child in [child for child, whose in self._turns.items() if whose == id]:
+            self._end_turn(child)
         self._failing.pop(id, None)
         if self.holds.pop(id, None) is not None:
             self._ledger.write(Delete(documents.HOLDS, id))
@@ -377,5 +424,11 @@ def _subject(id: str, slot: Slot | None) -> str:
 def _attempts(placement: Placement | None) -> dict[str, Given]:
     if placement is None:
         return {}
-    current = (placement.current,) if placement.current is not None else ()
-    return {given.attempt: given for given in (*placement.leaving, *current)}
+    return {given.attempt: given for given in (*placement.leaving, *_wanted(placement))}
+
+
+def _wanted(placement: Placement | None) -> tuple[Given, ...]:
+    """The attempts that shall run: one, or while its child is drained, two."""
+    if placement is None:
+        return ()
+    return tuple(given for given in (placement.current, placement.successor) if given is not None)

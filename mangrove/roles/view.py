@@ -23,7 +23,7 @@ _WORTH_A_PLAN = 4
 
 
 class FleetView:
-    """A `reconcile.view.View`.
+    """A `reconcile.draining.DrainView`.
 
     quiet: seconds since there was news of an attempt. failing: children on which a specification failed lately.
     """
@@ -51,6 +51,7 @@ class FleetView:
         self._to_place: Counter[str] = Counter()
         #: Of which specification, for which state of the fleet, and the children, the next one last.
         self._plan: tuple[str, int, list[str]] = ("", -1, [])
+        self._turns: Mapping[str, str] = {}
 
     def status(self, given: Given) -> Status | None:
         seen = self._children.observed.get(given.attempt)
@@ -118,8 +119,19 @@ class FleetView:
             self._misfits[question] = answer
         return answer
 
-    def begin_round(self, to_place: Counter[str]) -> None:
-        """Something may have changed: ask again. to_place: how many of each specification will probably be placed."""
+    def draining(self, child: str) -> bool:
+        return child in self._fleet.drained
+
+    def may_leave(self, slot: str, child: str) -> bool:
+        return self._turns.get(child, slot) == slot
+
+    def ends_by_itself(self, specification: str) -> bool:
+        return self._catalogue[specification].one_shot
+
+    def begin_round(self, to_place: Counter[str], turns: Mapping[str, str]) -> None:
+        """Something may have changed: ask again. to_place: how many of each specification will probably be placed.
+        turns: the slot that is just leaving each child that is drained."""
+        self._turns = turns
         self._misfits.clear()
         self._plan = ("", -1, [])
         self._to_place = to_place

@@ -106,3 +106,25 @@ def test_a_cordoned_node_keeps_what_it_runs_and_gets_nothing_new(tree: Tree) -> 
     tree.wait_reason(waits, "1 of 1 cluster cordoned")
     tree.client.cordon_cluster(node.cluster.id, cordoned=False)
     tree.wait_running(waits)
+    for application in tree.client.applications():
+        tree.client.delete_application(application.id)
+
+
+def test_a_drained_node_hands_over_what_it_runs_and_keeps_what_fits_nowhere_else(tree: Tree) -> None:
+    moves = tree.deploy(placement=[{"by": "labels", "key": "zone", "values": ["sea"]}])
+    stays = tree.deploy(constraints=[label("in", "sea")])
+    [[first], [second]] = [tree.wait_running(service) for service in (moves, stays)]
+    assert (first.node, second.node) == ("harbour", "harbour")
+    [node] = [each for each in tree.client.nodes() if each.name == "harbour"]
+    tree.client.cordon_node(node.cluster.id, node.id, drain=True)
+    eventually(lambda: tree.wait_running(moves)[0].node == "alp", "it to move")
+    tree.wait_reason(stays, "harbour is drained, and nothing else fits: 1 of 3 nodes cordoned; needs label zone in sea")
+    assert tree.wait_running(stays) == [second]
+    [seen] = [each for each in tree.client.nodes() if each.name == "harbour"]
+    assert (seen.cordoned, seen.drained) == (True, True)
+    tree.client.delete_service(stays)
+    eventually(lambda: bool(list(tree.client.events(kind="node-drained"))), "harbour to be empty")
+    tree.client.cordon_node(node.cluster.id, node.id, cordoned=False)
+    eventually(lambda: not any(each.cordoned for each in tree.client.nodes()), "the root to see it")
+    assert tree.wait_running(moves)[0].node == "alp", "nothing comes back by itself"
+    tree.client.delete_service(moves)

@@ -65,4 +65,31 @@ def test_a_node_is_cordoned_by_its_cluster() -> None:
     api.fleet.answer = {"message": "ok"}
     path = f"/api/v1/clusters/{CLUSTER}/nodes/{NODE}/cordon"
     assert api.call("PUT", path, json={"cordoned": True}).status_code == 200
-    assert api.fleet.calls[-1] == (CLUSTER, "cordon_node", {"node": NODE, "cordoned": True})
+    assert api.fleet.calls[-1] == (CLUSTER, "cordon_node", {"node": NODE, "cordoned": True, "drain": False})
+
+
+def test_draining_is_cordoning_and_more() -> None:
+    api = RootApi()
+    api.add_cluster("alpha")
+    api.put(IDENTITIES, CLUSTER, Identity(CLUSTER, "alpha"))
+    path = f"/api/v1/clusters/{CLUSTER}/cordon"
+
+    def state() -> tuple[bool, bool]:
+        stored = api.store.get(IDENTITIES, CLUSTER)
+        assert stored is not None
+        identity = msgspec.convert(stored.document, Identity)
+        return identity.cordoned, identity.drained
+
+    answer = api.call("PUT", path, json={"drain": True})
+    assert (answer.status_code, state()) == (200, (True, True))
+    assert "what runs there moves elsewhere" in answer.json["message"]
+    refused = api.call("PUT", path, json={"cordoned": False, "drain": True})
+    assert (refused.status_code, refused.json["field"], state()) == (422, "drain", (True, True))
+    api.call("PUT", path, json={"cordoned": True})
+    assert state() == (True, False)
+    api.call("PUT", path, json={"drain": True})
+    api.call("PUT", path, json={"cordoned": False})
+    assert state() == (False, False), "it is over with the cordon"
+    api.fleet.answer = {"message": "ok"}
+    api.call("PUT", f"/api/v1/clusters/{CLUSTER}/nodes/{NODE}/cordon", json={"drain": True})
+    assert api.fleet.calls[-1] == (CLUSTER, "cordon_node", {"node": NODE, "cordoned": True, "drain": True})

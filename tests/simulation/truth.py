@@ -49,4 +49,5 @@ class Decided:
 
 def attempts_of(placement: Placement) -> tuple[Given, ...]:
     """All attempts of a slot that may still run."""
-    return (*placement.leaving, placement.current) if placement.current is not None else placement.leaving
+    wanted = (given for given in (placement.successor, placement.current) if given is not None)
+    return (*placement.leaving, *wanted)

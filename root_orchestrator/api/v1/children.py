@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from mangrove.base.errors import NotFound
+from mangrove.base.errors import InvalidInput, NotFound
 from mangrove.base.ids import is_id
-from mangrove.identity.join import cordon_child, revoke_child
+from mangrove.identity.join import cordon_child, cordoned_words, revoke_child
 from mangrove.model.documents import CHILDREN, Identity
 from mangrove.model.validation import shown
 from mangrove.roles.routes import Route
@@ -21,13 +21,14 @@ from root_orchestrator.auth.rules import CHANGE_INFRASTRUCTURE
 #: Seconds that a cluster has to remove a node: two round trips over a slow link.
 CALL_TIMEOUT = 10.0
 
-_CORDON = "Give a {} no new work, or again; what runs there stays"
+_CORDON = "Give a {} no new work, or again; what runs there stays, or moves elsewhere (`drain`)"
 
 
 class Cordon(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """cordoned: whether it is given no new work."""
+    """cordoned: whether it is given no new work. drain: whether what runs there moves elsewhere too."""
 
     cordoned: bool = True
+    drain: bool = False
 
 
 def routes(store: Store, fleet: Fleet, on_revoked: Callable[[Identity], None]) -> list[Route]:
@@ -53,12 +54,13 @@ def routes(store: Store, fleet: Fleet, on_revoked: Callable[[Identity], None]) -
     def cordon_cluster(cluster: str, body: Cordon) -> Message:
         if not is_id(cluster):
             raise NotFound(f"there is no cluster {shown(cluster)}; GET /api/v1/clusters lists them")
-        identity = cordon_child(store, cluster, body.cordoned)
-        return {"message": f"cluster {identity.name} is {'' if body.cordoned else 'no longer '}cordoned"}
+        identity = cordon_child(store, cluster, body.cordoned, _drains(body))
+        return {"message": f"cluster {identity.name} {cordoned_words(identity)}"}
 
     def cordon_node(cluster: str, node: str, body: Cordon) -> Message:
         _check_node(cluster, node)
-        return _message(fleet.call(cluster, "cordon_node", {"node": node, "cordoned": body.cordoned}, CALL_TIMEOUT))
+        asked = {"node": node, "cordoned": body.cordoned, "drain": _drains(body)}
+        return _message(fleet.call(cluster, "cordon_node", asked, CALL_TIMEOUT))
 
     one = "/api/v1/clusters/<cluster>"
     return [
@@ -67,6 +69,15 @@ def routes(store: Store, fleet: Fleet, on_revoked: Callable[[Identity], None]) -
         Route("PUT", f"{one}/nodes/<node>/cordon", cordon_node, CHANGE_INFRASTRUCTURE, _CORDON.format("node"), (409,)),
         Route("DELETE", f"{one}/nodes/<node>", remove_node, CHANGE_INFRASTRUCTURE, "Remove a node for good", (409,)),
     ]
+
+
+def _drains(body: Cordon) -> bool:
+    """Raises InvalidInput when the body contradicts itself."""
+    if body.drain and not body.cordoned:
+        raise InvalidInput(
+            "drain", "is true, and `cordoned` false: what is drained is given no new work; leave one out"
+        )
+    return body.drain
 
 
 def _message(said: dict[str, Any]) -> Message:

@@ -59,6 +59,7 @@ class NodeAnswer(TypedDict):
     instances: int
     software: str
     cordoned: bool
+    drained: bool
     cluster: ClusterSaid
 
 

@@ -63,7 +63,7 @@ class Children:
         return given.attempt in self.ended
 
     def quiet(self, given: Given) -> float:
-        return self.now - self.news.setdefault(given.attempt, self.now)
+        return max(0.0, self.now - self.news.setdefault(given.attempt, self.now))  # its clock is not set back
 
     def absence(self, child: str) -> Absence | None:
         if child not in self.silent and child not in self.gone:

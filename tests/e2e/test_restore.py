@@ -53,27 +53,33 @@ def test_a_root_that_goes_back_to_an_older_backup_stops_nothing_and_lists_what_i
     tree.client.deploy(old)  # as what is declared already
     tree.wait_running(old, 3)
     [new] = tree.create(process(), name="new")
-    tree.client.deploy(new)
-    tree.wait_running(new)
+    for _ in range(2):
+        tree.client.deploy(new)
+    tree.wait_running(new, 2)
     before = tree.running()
-    assert len(before) == 4
+    assert len(before) == 5
 
     with reconnecting(tree.clusters["alpha"]):
         restored(tree.root, "root", backup)
     tree.client.login("Admin", "Admin")
     tree.settle()
     listed = eventually(lambda: tree.client.adopted(), "what is adopted")
-    assert [(each.name, each.child) for each in listed] == [("new.web.0", "alpha"), ("old.web.2", "alpha")]
+    names = ["new.web.0", "new.web.1", "old.web.2"]
+    assert [(each.name, each.child) for each in listed] == [(name, "alpha") for name in names]
     assert tree.running() == before
     told = [event.text for event in tree.client.events(kind="adopted", limit=100)]
-    assert len(told) == 2
+    assert len(told) == 3
 
-    tree.client.keep_adopted(listed[1].id)
+    tree.client.keep_adopted(listed[2].id)
     assert [each.number for each in tree.wait_running(old, 3)] == [0, 1, 2]
     tree.client.drop_adopted(listed[0].id)
-    eventually(lambda: not tree.running(new), "what was dropped to be stopped")
+    eventually(lambda: len(tree.running(new)) == 1, "what was dropped to be stopped")
+    tree.client.keep_adopted(listed[1].id)  # of a service that the backup does not know: it is made again
+    assert [each.number for each in tree.wait_running(new)] == [1]
     eventually(lambda: tree.client.adopted() == [], "nothing to be adopted any more")
-    assert tree.running() == [each for each in before if each.service == old], "and all else as it was"
+    dropped = [each for each in before if (each.service, each.number) == (new, 0)]
+    assert tree.running() == [each for each in before if each not in dropped], "and all else as it was"
+    assert sorted(each.name for each in tree.client.applications()) == ["new", "old"]
 
     # From then on it is a root like any other.
     tree.client.undeploy(old, 2)
@@ -82,7 +88,9 @@ def test_a_root_that_goes_back_to_an_older_backup_stops_nothing_and_lists_what_i
     tree.wait_running(fresh)
     tree.client.delete_service(fresh)
     tree.client.delete_service(old)
+    tree.client.delete_service(new)
     tree.wait_gone(old)
+    tree.wait_gone(new)
 
 
 def test_a_cluster_that_goes_back_to_an_older_backup_takes_what_runs_for_what_the_root_wants(

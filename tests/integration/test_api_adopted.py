@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from mangrove.model.attempt import Attempt
-from mangrove.model.documents import ADOPTED, SERVICES, SLOTS, SPECIFICATIONS, Adopted, Service, Slot
+from mangrove.model.documents import (
+    ADOPTED,
+    APPLICATIONS,
+    SERVICES,
+    SLOTS,
+    SPECIFICATIONS,
+    Adopted,
+    Application,
+    Service,
+    Slot,
+)
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from tests.root_api import CLUSTER, RootApi
@@ -54,10 +64,43 @@ def test_what_is_kept_is_wanted_from_then_on_and_its_number_is_not_given_again(a
     assert api.call("PUT", f"/api/v1/adopted/{ATTEMPT}").status_code == 409, "it is there already"
 
 
-def test_what_is_of_no_service_that_is_known_is_not_kept_and_the_way_out_is_said(api: RootApi) -> None:
+def test_what_is_of_no_service_that_is_known_has_one_again(api: RootApi) -> None:
+    second = "9" * 24
+    api.put(
+        ADOPTED,
+        second,
+        Adopted(Attempt(second, SERVICE, 2, 1, WEB.digest), CLUSTER, "alpha", "shop.web.2", Resources(), 5.0),
+    )
+    for attempt in (ATTEMPT, second):
+        assert api.call("PUT", f"/api/v1/adopted/{attempt}").status_code == 200
+    found = api.get(f"/api/service/{SERVICE}")
+    assert (found["microservice_name"], found["application_name"], found["application_namespace"]) == (
+        "web",
+        "shop",
+        "test",
+    )
+    assert sorted(each["instance_number"] for each in found["instance_list"]) == [2, 7]
+    assert found["next_instance_progressive_number"] == 8
+    [application] = api.get("/api/applications/")
+    assert application["microservices"] == [SERVICE]
+    assert api.get(f"/api/v1/services/{SERVICE}")["name"] == "web"
+
+
+def test_an_application_that_is_there_has_its_service_again(api: RootApi) -> None:
+    api.put(APPLICATIONS, "a" * 24, Application("a" * 24, "shop", "test", "", "Admin", ("b" * 24,)))
+    assert api.call("PUT", f"/api/v1/adopted/{ATTEMPT}").status_code == 200
+    stored = api.store.get(APPLICATIONS, "a" * 24)
+    assert stored is not None
+    assert stored.read(Application).services == ("b" * 24, SERVICE)
+
+
+def test_what_was_deployed_again_meanwhile_is_not_there_twice(api: RootApi) -> None:
+    other = "6" * 24
+    api.put(APPLICATIONS, "a" * 24, Application("a" * 24, "shop", "test", "", "Admin", (other,)))
+    api.put(SERVICES, other, Service(other, "a" * 24, "Admin", "web", "test", WEB.digest, {}, 3))
     answer = api.call("PUT", f"/api/v1/adopted/{ATTEMPT}")
     assert answer.status_code == 409
-    assert "deploy its SLA again" in answer.json["message"]
+    assert "another service web by now" in answer.json["message"]
     assert api.store.load(SLOTS) == []
 
 

@@ -42,7 +42,7 @@ class Constraint(msgspec.Struct, frozen=True, omit_defaults=True):
     label: `key`, `operator`, and `names` to compare with. tolerates: the taints with this `key`, only those with a
     value of `names` if there are any. per_node: at most `threshold` instances of the service on one node. geo: within
     `threshold` km of `position`, or in the area `key`. latency: at most `threshold` ms to `position`, to the area
-    `key`, or else to the parent.
+    `key`, to an instance of the service in `names`, or else to the parent.
     """
 
     type: str

@@ -20,6 +20,9 @@ from mangrove.placement.table import Table
 #: Requests whose preparation and masks are remembered: the services that are being placed just now.
 _REQUESTS_KEPT = 256
 
+#: Names of services of which those that want to be near them hear: more than a parent has services.
+_SOUGHT = 10_000
+
 Kinds = tuple[Hashable, ...]
 
 
@@ -78,6 +81,7 @@ class Fleet:
         self._strayed: dict[str, set[str]] = {}  # child without a row → attempts reserved on it
         self._requests: dict[object, Request] = {}
         self.drained: set[str] = set()
+        self._sought: set[Hashable] = set()  # kinds that others want to be near
 
     # -- children
 
@@ -177,6 +181,7 @@ class Fleet:
             self._strayed.setdefault(child, set()).add(attempt)
         else:
             self._count(row, resources, kinds, 1)
+            self.changed += not self._sought.isdisjoint(kinds)
 
     def release(self, attempt: str) -> None:
         """The attempt has ended, or was never begun."""
@@ -212,6 +217,9 @@ class Fleet:
             if len(self._requests) >= _REQUESTS_KEPT:
                 self._requests.clear()
             known = self._requests[specification] = Request(specification, self.preferences)  # type: ignore[arg-type]
+            if len(self._sought) > _SOUGHT:
+                self._sought.clear()
+            self._sought.update(("service", name) for wish in known.by_type.get("latency", ()) for name in wish.names)
         return known
 
     def snapshot(self) -> Fleet:
@@ -225,6 +233,7 @@ class Fleet:
         taken._strayed = {child: set(attempts) for child, attempts in self._strayed.items()}
         taken._requests = {}
         taken.drained = set(self.drained)
+        taken._sought = set()
         return taken
 
     def _count(self, row: Row, resources: Resources, kinds: Kinds, by: int) -> None:

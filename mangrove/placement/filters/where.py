@@ -76,6 +76,8 @@ class Latency:
             failed = rejected[~(slow <= wish.threshold)]
             if self._judged(wish, fleet) and len(failed):
                 where = _point(wish.position) if wish.position is not None else wish.key or "its cluster"
+                if wish.names:
+                    where = wish.names[0] + ("" if _there(fleet, wish).any() else ", which is not here yet")
                 clauses.append(
                     f"needs at most {wish.threshold:g} ms to {where}: "
                     f"{counted(len(failed), fleet.noun)} slower or not measured{_nearest(slow, 'ms')}"
@@ -84,7 +86,7 @@ class Latency:
 
     def _judged(self, wish: Constraint, fleet: Fleet) -> bool:
         """How far a cluster is from the root says nothing about its nodes."""
-        return fleet.noun == "node" or wish.position is not None or bool(wish.key)
+        return fleet.noun == "node" or wish.position is not None or bool(wish.key) or bool(wish.names)
 
 
 def distance(fleet: Fleet, point: Position, rows: Rows) -> Numbers:
@@ -105,7 +107,26 @@ def round_trip(fleet: Fleet, wish: Constraint, rows: Rows) -> Numbers:
         return np.asarray(access + MS_PER_KM * distance(fleet, wish.position, rows))
     if wish.key:
         return np.where(_in_area(fleet, wish.key, rows), access, np.nan)
+    if wish.names:
+        return _to_service(fleet, wish, access, rows)
     return access
+
+
+def _to_service(fleet: Fleet, wish: Constraint, access: Numbers, rows: Rows) -> Numbers:
+    """To the nearest instance of a service: nothing where it is itself, else by way of the cluster, since between two
+    nodes nothing is measured. It is no longer really. Of a cluster: none where it is not there, for the same reason."""
+    there = _there(fleet, wish)
+    if fleet.noun == "cluster":
+        return np.where(there[rows], 0.0, np.nan)
+    theirs = fleet.table.round_trip[there]
+    nearest = np.nanmin(theirs) if np.isfinite(theirs).any() else np.nan
+    return np.where(there[rows], 0.0, access + nearest)
+
+
+def _there(fleet: Fleet, wish: Constraint) -> Mask:
+    """Which of all rows have an instance of the service that a wish names."""
+    there: Mask = fleet.table.tallies.of(("service", wish.names[0])) > 0
+    return there
 
 
 def _in_area(fleet: Fleet, area: str, rows: Rows) -> Mask:

@@ -143,6 +143,10 @@ def _specification(service: Microservice, prefix: str, path: str) -> Specificati
         privileged=service.privileged,
         disconnect=disconnect_of(service.disconnect, f"{path}.disconnect"),
     )
+    for index, wish in enumerate(service.constraints):
+        if wish.type == "latency" and wish.service == specification.name:
+            problem = f"is {shown(wish.service)}, which is the service itself: its first instance could be nowhere"
+            raise InvalidInput(f"{path}.constraints[{index}].service", f"{problem}; name another one")
     size = len(msgspec.json.encode(specification))
     if size > MAX_SPECIFICATION:
         raise InvalidInput(

@@ -70,6 +70,9 @@ class Constraint(msgspec.Struct, frozen=True, omit_defaults=True):
         float,
         says("`geo`: km at most; `latency`: ms there and back at most; `per_node`: instances on one node at most."),
     ] = 0
+    service: Annotated[
+        Line, says("`latency`: the service to be near, by name: `application.namespace.service.namespace`.")
+    ] = ""
     rigidness: Annotated[float, says("Kept, means nothing yet.")] = 0
     convergence_time: Annotated[Kept, says("Kept, means nothing yet.")] = 0
     needs: Annotated[list[Line], says("`addons`: what the node must offer.")] = []

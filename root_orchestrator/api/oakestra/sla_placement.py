@@ -103,7 +103,12 @@ def _geo(wish: form.Constraint, path: str) -> Constraint:
 
 
 def _latency(wish: form.Constraint, path: str) -> Constraint:
-    return _where("latency", wish, path, "ms", least=0.001)
+    place = _where("latency", wish, path, "ms", least=0.001)
+    if not wish.service:
+        return place
+    if place.key or place.position is not None:
+        raise InvalidInput(f"{path}.service", "stands beside a location or an area; write two constraints instead")
+    return Constraint("latency", names=_checked([wish.service], f"{path}.service"), threshold=wish.threshold)
 
 
 def _where(type: str, wish: form.Constraint, path: str, unit: str, least: float) -> Constraint:

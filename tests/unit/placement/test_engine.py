@@ -365,3 +365,31 @@ def test_places_of_attempts_are_compared_as_if_they_were_not_there() -> None:
     assert (fleet.rows[ids[0]].free, fleet.rows[ids[1]].free) == before
     fleet.set_live(ids[0], False)
     assert engine.scores_of(fleet, web, ("a", "b"))[0] == float("-inf")
+
+
+NEAR_DB = Specification("web", constraints=(Constraint("latency", names=("db",), threshold=12.0),))
+DB = Specification("db")
+
+
+def test_near_another_service_is_on_its_node_or_both_near_to_the_cluster() -> None:
+    fleet = nodes(*(machine(round_trip=ms) for ms in (50.0, 5.0, 10.0, 5.0)), machine())
+    waits = place(fleet, NEAR_DB)
+    assert waits == NoFit("needs at most 12 ms to db, which is not here yet: 5 nodes slower or not measured")
+    before = fleet.changed
+    fleet.reserve("db", "id-0", Resources(), kinds_of(DB))
+    assert fleet.changed > before, "who waits for it hears of it"
+    assert judge(fleet, NEAR_DB).best == (("id-0", 0.0),), "slow to the cluster, and beside it"
+    fleet.reserve("db", "id-1", Resources(), kinds_of(DB))
+    judged = judge(fleet, NEAR_DB, shown=9)
+    assert {id for id, _ in judged.best} == {"id-1", "id-3"}
+    assert judged.reason.endswith("to db: 3 nodes slower or not measured (best is 15 ms)")
+    before = fleet.changed
+    fleet.reserve("other", "id-1", Resources(), kinds_of(Specification("other")))
+    assert fleet.changed == before
+
+
+def test_near_another_service_is_in_a_cluster_that_has_it() -> None:
+    fleet = clusters(machine(round_trip=5.0), machine(round_trip=5.0))
+    assert isinstance(place(fleet, NEAR_DB), NoFit)
+    fleet.reserve("db", "id-1", Resources(), kinds_of(DB))
+    assert place(fleet, NEAR_DB) == Chosen("id-1")

@@ -73,10 +73,12 @@ class Engine:
         wait_for(self._process, self.url, self._folder / "log")
 
     def kill(self) -> None:
-        """SIGKILL to the engine alone."""
+        """SIGKILL to the engine; its containerd follows by itself, and has to be gone before another start."""
         if self._process is not None:
+            containerd = psutil.Process(self._process.pid).children()
             self._process.kill()
             self._process.wait(PATIENCE)
+            psutil.wait_procs(containerd, PATIENCE)
 
     def end(self) -> None:
         """Stop it, with all that still runs in it unless that goes on without it."""

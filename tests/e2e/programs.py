@@ -230,10 +230,16 @@ class Node(Program):
         self.crash()
         if not self.data.exists():
             return
-        for folder in _CONTROL_GROUPS.glob(f"*/mangrove-{self.installation}-*"):
-            for group in (*folder.glob("*/"), folder):
-                with contextlib.suppress(OSError):
-                    group.rmdir()
+        for group in (*self.control_groups(), *self._own_groups()):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+    def control_groups(self) -> list[Path]:
+        """Those of its process instances, each named like its attempt."""
+        return [group for own in self._own_groups() for group in own.glob("*/")]
+
+    def _own_groups(self) -> list[Path]:
+        return list(_CONTROL_GROUPS.glob(f"*/mangrove-{self.installation}-*"))
 
 
 @contextlib.contextmanager

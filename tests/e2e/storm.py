@@ -240,10 +240,11 @@ class Ordeal:
         """Whether exactly these run: service, number, node."""
         processes = self._tree.running()
         there = [(each.service, each.number, each.node) for each in processes]
-        folders = [folder.name for node in self._tree.nodes.values() for folder in node.data.glob("instances/*/")]
-        return sorted(places) == sorted(there + self._containers()) and sorted(folders) == sorted(
-            each.attempt for each in processes
-        )
+        attempts = sorted(each.attempt for each in processes)
+        nodes = self._tree.nodes.values()
+        folders = sorted(folder.name for node in nodes for folder in node.data.glob("instances/*/"))
+        groups = {folder.name for node in nodes for folder in node.control_groups()}
+        return sorted(places) == sorted(there + self._containers()) and folders == attempts and groups <= {*attempts}
 
     def _containers(self) -> list[tuple[str, int, str]]:
         """All that nodes made, whether it runs or not (which then has no node that is known)."""

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 import pytest
 
+from mangrove.model.phases import Phase
 from tests import docker_engine
 from tests.e2e.conftest import MakeTree
 from tests.e2e.hosts import Host, Switch, needs_namespaces
 from tests.e2e.programs import eventually
 from tests.e2e.storm import Fault, Ordeal, broker_killed, crashed, killed, losing
-from tests.e2e.tree import Tree
-from tests.integration.runtimes import load_image
+from tests.e2e.tree import Tree, process
+from tests.integration.runtimes import IMAGE, load_image
 
 SOAK = os.environ.get("MANGROVE_SOAK") == "1"
 SEEDS = range(1, 6) if SOAK else range(1, 2)
@@ -165,3 +167,43 @@ def test_what_is_cut_off_for_long_is_replaced_and_gives_way_when_it_is_back(
     assert tree.wait_running(service, 9) == doubled
     tree.client.delete_service(service)
     tree.wait_gone(service)
+
+
+def test_an_engine_without_live_restore_ends_what_it_ran_and_each_is_started_again(
+    impatient: Tree,
+) -> None:
+    """Docker ends its containers when it is started again; they come back in place, once each."""
+    tree = impatient
+    with (
+        tempfile.TemporaryDirectory(prefix="mangrove-docker-", ignore_cleanup_errors=True) as folder,
+        ExitStack() as end,
+    ):
+        engine = docker_engine.Engine(Path(folder))
+        end.callback(engine.end)
+        engine.start()
+        load_image(engine.url)
+        client = docker.DockerClient(base_url=engine.url, timeout=60)
+        end.callback(client.close)
+        node = tree.add_node("b2", "beta", runtimes="docker", DOCKER_HOST=engine.url)
+        end.callback(node.kill)
+        tree.settle()
+
+        def there() -> dict[str, int]:
+            found = client.containers.list(ignore_removed=True)
+            return {each.labels["mangrove.attempt"]: each.attrs["State"]["Pid"] for each in found}
+
+        script = ("sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait")
+        where = [{"type": "direct", "node": "b2"}]
+        [service] = tree.create(process(*script, virtualization="container", code=IMAGE, constraints=where))
+        for number in range(2):
+            tree.client.deploy(service)
+            tree.wait_phase(service, Phase.RUNNING, number)
+        before = there()
+        engine.kill()
+        assert [psutil.pid_exists(pid) for pid in before.values()] == [True, True]
+        engine.start()
+        eventually(lambda: len(now := there()) == 2 and not {*now.values()} & {*before.values()}, "both to run anew")
+        assert there().keys() == before.keys(), "in place"
+        eventually(lambda: [each.restarts for each in tree.instances(service).values()] == [1, 1], "that to be told")
+        tree.client.delete_service(service)
+        eventually(lambda: not client.containers.list(all=True, ignore_removed=True), "all to be gone")

@@ -9,8 +9,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mangrove.cli.tables import Row, age, event_line, instances_table, nodes_table, plain, services_table
-from mangrove.client.documents import Application, Event, Instance, Node, Place, Service
+from mangrove.cli.tables import (
+    Row,
+    age,
+    clusters_table,
+    event_line,
+    instances_table,
+    nodes_table,
+    plain,
+    services_table,
+)
+from mangrove.client.documents import Application, Cluster, Event, Instance, Node, Place, Service
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
 from mangrove.model.phases import Phase
@@ -73,6 +82,19 @@ def test_nodes_by_cluster_and_name_measured_or_not_yet() -> None:
         ["z", "north", "silent", "4 cores", "8192 MiB", "3", "docker, process"],
         ["b", "south", "live", "12 % of 4 cores", "50 % of 8192 MiB", "0", "docker, process"],
     ]
+
+
+def test_what_matters_more_than_that_a_child_is_there() -> None:
+    troubled = Capacity(troubles=("its disk is full",))
+    nodes = [
+        Node("1", "a", "live", Place("c", "north"), troubled, cordoned=True),
+        Node("2", "b", "live", Place("c", "north"), cordoned=True),
+        Node("3", "c", "silent", Place("c", "north"), troubled),
+    ]
+    assert re.findall(r"north +(\w+)", shown(nodes_table(nodes))) == ["troubled", "cordoned", "silent"]
+    assert re.findall(
+        r"north +(\w+)", shown(clusters_table([Cluster("1", "north", "live", 0.0, capacity=troubled)]))
+    ) == ["troubled"]
 
 
 @pytest.mark.parametrize(

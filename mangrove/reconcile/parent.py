@@ -16,7 +16,7 @@ from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Given, Placement, Refusal, Slot
 from mangrove.model.phases import Phase
 from mangrove.reconcile.failing import failed_on
-from mangrove.reconcile.patience import after, time_to_end, time_to_move, why_it_stays
+from mangrove.reconcile.patience import after, not_to_run_beside, time_to_end, time_to_move, why_it_stays
 from mangrove.reconcile.placements import settle_leaving, waiting, without_current
 from mangrove.reconcile.returning import choose_on_return
 from mangrove.reconcile.view import Decision, Told, View, runs
@@ -226,8 +226,9 @@ def _give_away(
 ) -> Decision:
     if now < placement.not_before <= now + RETRY_LAST:  # further ahead only when the wall clock was set back since
         return Decision(placement, wake=placement.not_before, told=tuple(told))
-    if placement.leaving and view.policy(slot.specification).exclusive:
-        wait, last = max(((time_to_end(given, view), given) for given in placement.leaving), key=lambda pair: pair[0])
+    before = not_to_run_beside(slot.specification, placement.leaving, view)
+    if before:
+        wait, last = max(((time_to_end(given, view), given) for given in before), key=lambda pair: pair[0])
         if wait > 0:
             stays = waiting(placement, f"waits until it has stopped on {view.name(last.child)}", now)
             return Decision(stays, wake=after(wait, now), told=tuple(told))

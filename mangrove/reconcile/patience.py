@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from mangrove.model.documents import Given
 from mangrove.reconcile.absence import Absence, time_to_have_stopped, time_to_replace
@@ -28,6 +29,13 @@ def time_to_end(given: Given, view: View) -> float:
     if status is not None and status.given_up and policy.exclusive:
         return 0.0
     return time_to_have_stopped(policy, absence) if absence is not None else math.inf
+
+
+def not_to_run_beside(specification: str, others: Iterable[Given], view: View) -> list[Given]:
+    """Of these attempts those that must have ended before one of this specification runs: all of them if it is
+    exclusive, and those that are in any case."""
+    exclusive = view.policy(specification).exclusive
+    return [given for given in others if exclusive or view.policy(given.specification).exclusive]
 
 
 def why_it_stays(given: Given, absence: Absence, view: View) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from mangrove.model.documents import Given, Placement, Slot
+from mangrove.reconcile.patience import not_to_run_beside, time_to_end
 from mangrove.reconcile.placements import without_current
 from mangrove.reconcile.view import Told, View, runs
 
@@ -12,7 +13,9 @@ from mangrove.reconcile.view import Told, View, runs
 def choose_on_return(slot: Slot, placement: Placement, view: View, now: float, told: list[Told]) -> Placement:
     """Keep the original or the replacement, if a child is back with an original that runs; neither is restarted.
 
-    A replacement that does not run yet, or is not heard, makes way for the original whatever the policy says.
+    A replacement that does not run yet, or is not heard, makes way for the original whatever the policy says. What is
+    exclusive was replaced because its original had stopped, so what is said of that is old, and to let it run again
+    would take that the replacement has ended.
     """
     for original in reversed(placement.leaving):
         if original.specification != slot.specification or not runs(view.status(original)):
@@ -20,6 +23,9 @@ def choose_on_return(slot: Slot, placement: Placement, view: View, now: float, t
         if not view.may_stay(original):
             continue
         name, current = view.name(original.child), placement.current
+        others = [given for given in (current, *placement.leaving) if given is not None and given is not original]
+        if any(time_to_end(given, view) > 0 for given in not_to_run_beside(original.specification, others, view)):
+            continue
         if current is not None and not _original_stays(slot, original, current, view):
             told.append(Told("returned", f"stays on {view.name(current.child)}: {name} is back, and stops its own"))
             return placement

@@ -118,7 +118,7 @@ class Case:
         self._new_id = seeded_ids(1)
 
     def decide(self, slot: Slot | None = SLOT, *, may_refuse: bool = False) -> Decision:
-        self.children.now = self.now
+        self.children.now = max(self.children.now, self.now)  # the wall's clock may go back, that of silence never does
         decision = decide(slot, self.placement, self.children, self.now, self._new_id, may_refuse=may_refuse)
         self.told += [told.text for told in decision.told]
         if decision.placement is not None:
@@ -662,6 +662,41 @@ def test_what_was_not_exclusive_never_stops_by_itself() -> None:
     case.children.silent["n1"] = 1e6
     assert case.decide(newer).wake is None
     assert case.homeless()
+
+
+def test_what_was_exclusive_has_ended_before_another_version_begins() -> None:
+    case = with_policy(EXCLUSIVE)
+    old = case.attempt
+    newer = msgspec.structs.replace(SLOT, specification="newer")
+    case.decide(newer)
+    assert case.homeless()
+    case.children.ended.add(old)
+    case.decide(newer)
+    assert case.child == "n1"
+
+
+@pytest.mark.parametrize("phase", [Phase.PULLING, Phase.STARTING, Phase.RUNNING])
+def test_what_is_exclusive_does_not_go_back_while_its_replacement_may_run(phase: Phase) -> None:
+    """What a cluster says on return of a node that it has not missed yet is old."""
+    case, _, replacement = moved(EXCLUSIVE)
+    case.children.statuses[replacement] = Status(replacement, phase)
+    case.decide()
+    assert case.attempt == replacement
+    case.children.silent["n2"] = 11.0
+    case.decide()
+    assert case.attempt == replacement
+
+
+def test_what_is_exclusive_goes_back_when_nothing_else_of_it_may_run() -> None:
+    given = [Given("old", "n1", 1, "digest", Resources()), Given("older", "n2", 0, "digest", Resources())]
+    children = Children(silent={"n2": 11.0}, policies={"digest": EXCLUSIVE}, staying={"old"})
+    children.statuses["old"] = Status("old", Phase.RUNNING)
+    case = Case(children, Placement(SLOT.id, epoch=1, leaving=tuple(given)))
+    case.decide()
+    assert case.homeless()
+    children.silent["n2"] = 26.0
+    case.decide()
+    assert case.attempt == "old"
 
 
 def test_a_cluster_does_not_hand_back_what_may_still_run() -> None:

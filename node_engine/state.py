@@ -108,7 +108,13 @@ class StateFolder:
         before = self._load("incarnation", _decode_number)
         losses = len(list(self.path.glob("incarnation.corrupt-*")))
         incarnation = 1 + (_AFTER_LOSS * losses if before is None else before)
-        self._write("incarnation", str(incarnation).encode())
+        content = str(incarnation).encode()
+        try:
+            self._write("incarnation", content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._overwrite("incarnation", content)
         return incarnation
 
     def load_identity(self, shape: type[_Shape]) -> _Shape | None:
@@ -179,6 +185,17 @@ class StateFolder:
             if (self.path / each).exists():
                 (self.path / each).unlink()
                 sync_folder(self.path)
+
+    def _overwrite(self, name: str, content: bytes) -> None:
+        """In place, which needs no room, so that an engine starts on a full disk too. A power cut may spoil it."""
+        descriptor = os.open(self.path / name, os.O_WRONLY)
+        try:
+            sealed = _seal(content)
+            os.pwrite(descriptor, sealed, 0)
+            os.ftruncate(descriptor, len(sealed))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _set_aside(self, name: str, problem: str) -> None:
         """Rename a file that cannot be read; says so, and never fails."""

@@ -14,7 +14,7 @@ import pytest
 from mangrove.base.errors import Unavailable
 from mangrove.client.http import HttpClient, parse_address
 from tests.e2e.conftest import MakeTree
-from tests.e2e.programs import Parent, Program, eventually
+from tests.e2e.programs import Parent, Program, eventually, reconnecting
 from tests.e2e.tree import Running, Tree
 
 #: MiB of a disk: several times what a program keeps at first.
@@ -146,7 +146,22 @@ def test_of_the_root(tree: Tree, running: tuple[str, list[Running]]) -> None:
     eventually(lambda: not not_ready(tree.root), "it to be ready")
 
 
-@pytest.mark.parametrize("name", ["root", "alpha", "n1"])
+def test_a_node_that_starts_meanwhile(tree: Tree, running: tuple[str, list[Running]]) -> None:
+    """It is there, runs what it ran, and says what is wrong."""
+    service, before = running
+    node = tree.nodes["n1"]
+    with full(node):
+        with reconnecting(node):
+            node.restart()
+        assert tree.running(service) == before
+        added = tree.deploy(constraints=[{"type": "direct", "node": "n1"}])
+        eventually(lambda: any(each.capacity.troubles for each in tree.client.nodes()), "the root to know")
+    tree.wait_running(added)
+    tree.client.delete_service(added)
+    tree.wait_gone(added)
+
+
+@pytest.mark.parametrize("name", ["root", "alpha"])
 def test_it_starts_again_once_there_is_room(tree: Tree, running: tuple[str, list[Running]], name: str) -> None:
     service, before = running
     program = tree.program(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -260,6 +261,30 @@ def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: 
         with pytest.raises(OSError, match="No space left"):
             state.save_records([])
     assert state.load_records() == RECORDS
+    state.close()
+
+
+def test_a_start_is_counted_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(code: int) -> Callable[..., None]:
+        def write(*_: object) -> None:
+            raise OSError(code, os.strerror(code))
+
+        return write
+
+    state = StateFolder(tmp_path)
+    monkeypatch.setattr(state_module, "write_atomically", fails(errno.ENOSPC))
+    with pytest.raises(FileNotFoundError):
+        state.raise_incarnation()  # there is nothing yet to overwrite
+    monkeypatch.undo()
+    for _ in range(8):
+        state.raise_incarnation()
+    monkeypatch.setattr(state_module, "write_atomically", fails(errno.ENOSPC))
+    assert [state.raise_incarnation() for _ in range(3)] == [9, 10, 11]
+    monkeypatch.setattr(state_module, "write_atomically", fails(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        state.raise_incarnation()
+    monkeypatch.undo()
+    assert (state.raise_incarnation(), state.problems) == (12, [])
     state.close()
 
 

@@ -275,12 +275,14 @@ class ParentLink:
     def disconnected(self, via: int, now: float) -> None:
         """A broker connection broke; with several brokers the others go on.
 
-        Who greets by another one now was cut off with us, and not by a fault of its own: nobody of that broker is gone.
+        Who is at that broker may still be, and misses our acknowledgements for a lease before it comes by another one:
+        it is not gone, and its silence counts from then on.
         """
         self._hearing.discard(via)
         for peer in self.peers.values():
             if peer.via == via or not self._hearing:
                 peer.gone = None
+                peer.counted = max(peer.counted, now + peer.lease)
 
     # -- what children say
 

@@ -147,6 +147,14 @@ class Specification(msgspec.Struct, frozen=True, omit_defaults=True, cache_hash=
     disconnect: Disconnect = USUAL
 
     @property
+    def policy(self) -> Disconnect:
+        """`disconnect`, as parents go by it: what is exclusive and is to run once is not begun anew elsewhere, since
+        nobody can know whether it has ended where it is."""
+        if self.one_shot and self.disconnect.exclusive:
+            return msgspec.structs.replace(self.disconnect, lost_after="never")
+        return self.disconnect
+
+    @property
     def digest(self) -> str:
         """32 hexadecimal digits that name this specification."""
         return digest_of(self)

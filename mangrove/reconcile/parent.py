@@ -155,7 +155,8 @@ def _renew(
     if absence is not None or (status is not None and (status.silent or status.given_up)):
         wait = time_to_move(current, view) if absence is None or not absence.for_good else 0.0
         if wait > 0:
-            reason = f"the newer version waits for {view.name(current.child)}, which is not heard"
+            whom = view.name(current.child) if absence is not None else f"a node of {view.name(current.child)}"
+            reason = f"the newer version waits for {whom}, which is not heard"
             stays = waiting(placement, reason, now)
             return stays, Decision(stays, wake=after(wait, now))
         where = view.place(slot, {}, frozenset({current.child}))  # as when it is moved: it may well be running there

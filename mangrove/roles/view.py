@@ -68,7 +68,7 @@ class FleetView:
 
     def policy(self, specification: str) -> Disconnect:
         try:
-            return self._catalogue[specification].disconnect
+            return self._catalogue[specification].policy
         except KeyError:  # the store has lost it
             return USUAL
 

@@ -86,11 +86,22 @@ def test_silence_does_not_count_while_the_parent_hears_nobody() -> None:
     assert silent(talk)
 
 
-def test_with_two_brokers_one_is_enough_to_hear() -> None:
+def test_with_two_brokers_who_was_at_the_broken_one_has_a_lease_to_notice_and_another_to_come() -> None:
     talk = settled()
     talk.parent.connected(1, talk.now)
     talk.lost = lambda direction, kind: direction == "up"
     talk.parent.disconnected(0, talk.now)
+    talk.steps(2 * LEASE - 0.5)
+    assert not silent(talk)
+    talk.steps(1.5)
+    assert silent(talk)
+
+
+def test_with_two_brokers_who_is_at_the_other_one_is_judged_as_ever() -> None:
+    talk = settled()
+    talk.parent.connected(1, talk.now)
+    talk.lost = lambda direction, kind: direction == "up"
+    talk.parent.disconnected(1, talk.now)
     talk.steps(LEASE + 1.0)
     assert silent(talk)
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mangrove.model.specification import CLOCK_ERROR, KILL_TIME, Disconnect
+from mangrove.model.specification import CLOCK_ERROR, KILL_TIME, Disconnect, Specification
 
 LEASE = 10.0
 
@@ -35,3 +35,11 @@ def test_only_what_stops_by_itself_is_exclusive() -> None:
     assert not Disconnect(60.0).exclusive
     assert Disconnect(stop_on_child_after=60.0).exclusive
     assert Disconnect(60.0).stopped_after == 0.0
+
+
+def test_what_runs_at_most_once_is_not_begun_anew_elsewhere() -> None:
+    policy = Disconnect(None, 60.0, on_return="keep_best")
+    once = Specification("job", one_shot=True, disconnect=policy)
+    assert once.policy == Disconnect("never", 60.0, on_return="keep_best")
+    assert Specification("web", disconnect=policy).policy == policy
+    assert Specification("job", one_shot=True, disconnect=Disconnect(60.0)).policy == Disconnect(60.0)

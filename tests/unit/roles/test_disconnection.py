@@ -292,8 +292,10 @@ def test_a_broker_that_says_goodbye_for_all_moves_nothing(shore: Shore) -> None:
 
 def test_a_node_on_which_a_service_failed_is_avoided_by_all_of_its_instances(shore: Shore) -> None:
     shore.with_children(2)
+    beside = [shore.policy(number) for number in (8, 9)]
     slot = shore.policy(0)
     bad = shore.home(slot)
+    assert {shore.home(one) for one in beside} == {bad}, "the fuller one is the better place, as a rule"
     bad.says(shore.attempt(slot), Phase.FAILED, "exit code 1")
     shore.run(4.0)
     assert shore.home(slot) is not bad

@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv
-SEEDS ?= 20
+# Seconds for which to simulate, on each core.
+SECONDS ?= 60
 # More for pytest, such as PYTEST_ARGS="-k link -x".
 PYTEST_ARGS ?=
 # NO_APT=1 leaves the system's packages alone.
@@ -34,8 +35,8 @@ soak: test-deps ## the same tests with more seeds, rounds and time
 bench: $(VENV)/.installed-dev ## measure what is claimed about speed and size
 	$(VENV)/bin/python -m benchmarks
 
-simulate: $(VENV)/.installed-dev ## try to break the protocol: make simulate SEEDS=100
-	$(VENV)/bin/python -m tests.simulation --seeds $(SEEDS)
+simulate: $(VENV)/.installed-dev ## try to break the protocol: make simulate SECONDS=180
+	$(VENV)/bin/python -m tests.simulation --seconds $(SECONDS)
 
 docs: $(VENV)/.installed-dev ## build the documentation as a site: build/site/index.html
 	$(VENV)/bin/mkdocs build --quiet

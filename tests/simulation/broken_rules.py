@@ -100,7 +100,7 @@ def a_lost_report_is_not_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChildLink, "_repair", lambda self, held, asked, now: None)
 
 
-@breaks(1, 3, plan=Plan(often=("weather",)))
+@breaks(1, 3, plan=Plan(readers=0, often=("bad weather",)))
 def a_lost_assignment_is_not_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parent_link, "REPAIR_AFTER", 1e9)
 
@@ -116,7 +116,7 @@ def silence_is_never_noticed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ParentLink, "_silence", lambda self, peer: float("inf"))
 
 
-@breaks(1, plan=Plan(often=("runtime step",)))
+@breaks(1, plan=Plan(often=("step of a runtime fails",)))
 def what_failed_for_good_is_never_tried_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parent_loop, "RETRY_FIRST", 1e9)
     patch.setattr(parent_loop, "RETRY_LAST", 1e9)
@@ -185,7 +185,7 @@ def a_node_never_stops_what_is_not_assigned(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(child_loop, "next_step", lambda life, wanted, moment: next_step(life, True, moment))
 
 
-@breaks(3, 6, plan=Plan(often=("lost state",)))
+@breaks(3, 6, plan=Plan(often=("state damaged",)))
 def a_node_leaves_alone_what_it_does_not_know(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Engine, "_remove_unclaimed", lambda self, moment: None)
 
@@ -235,7 +235,7 @@ def a_stop_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("mangrove.roles.slots.decide", keep)
 
 
-@breaks(4, 11, 12, plan=Plan(often=("adversary", "crash of a parent")))
+@breaks(4, 11, 12, 0, plan=Plan(fault_every=1.0, part_bytes=400, readers=0, often=("attack from outside",)))
 def an_old_assignment_counts_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lanes, "admit", lambda self, kind, sequence: True)
 
@@ -264,7 +264,7 @@ def what_is_withdrawn_counts_as_ended(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ParentLink, "has_ended", lambda self, child, attempt: True)
 
 
-@breaks(6, plan=Plan(often=("weather",)))
+@breaks(6, plan=Plan(often=("bad weather",)))
 def what_a_child_does_not_list_has_ended(patch: pytest.MonkeyPatch) -> None:
     def not_listed(self: ParentLink, child: str, attempt: str) -> bool:
         peer = self.peers.get(child)
@@ -345,7 +345,15 @@ def a_parent_does_not_know_that_it_was_deaf(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ParentLink, "_count_anew", lambda self, now: None)
 
 
-@breaks(8, plan=Plan(often=("pause",)))
+@breaks(
+    8,
+    plan=Plan(
+        often=(
+            "paused",
+            "parent paused for three leases",
+        )
+    ),
+)
 def a_parent_does_not_know_that_it_stood_still(patch: pytest.MonkeyPatch) -> None:
     tick = ParentLink.tick
 
@@ -390,13 +398,22 @@ def a_child_that_reconnects_is_given_its_work_anew(patch: pytest.MonkeyPatch) ->
 # -- 11: no empty, old or foreign store stops anything
 
 
-@breaks(11, 1, plan=Plan(often=("false store",)))
+@breaks(
+    11,
+    1,
+    plan=Plan(
+        often=(
+            "old store",
+            "foreign store",
+        )
+    ),
+)
 def a_child_obeys_any_store(patch: pytest.MonkeyPatch) -> None:
     obey = ChildLink._obey
     patch.setattr(ChildLink, "_obey", lambda self, header, now: obey(self, _of_store(header, self.store), now))
 
 
-@breaks(11, plan=Plan(often=("false store", "crash of a parent")))
+@breaks(11, plan=Plan(often=("old store", "foreign store", "killed")))
 def a_child_obeys_an_older_term(patch: pytest.MonkeyPatch) -> None:
     obey = ChildLink._obey
     patch.setattr(ChildLink, "_obey", lambda self, header, now: obey(self, _of_term(header, self.term), now))
@@ -442,7 +459,7 @@ def one_part_of_a_complete_set_is_enough(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Replica, "_complete", at_once)
 
 
-@breaks(11, 8, plan=Plan(often=("lost state",)))
+@breaks(11, 8, plan=Plan(often=("state damaged",)))
 def a_node_without_an_assignment_cleans_up(patch: pytest.MonkeyPatch) -> None:
     initialise = Engine.__init__
 
@@ -477,7 +494,7 @@ def two_are_replaced_in_one_round(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Rollouts, "decided", lambda self, slot, before, placement: self.changed(slot.id, slot))
 
 
-@breaks(12)
+@breaks(12, plan=Plan(fault_every=4.0, write_every=1.0, often=("step of a runtime fails", "container dies")))
 def a_rollout_goes_on_when_one_fails(patch: pytest.MonkeyPatch) -> None:
     standing = rollout_rules.standing
 

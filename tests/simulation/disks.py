@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
 
 from mangrove.model.phases import ENDED
-from mangrove.reconcile.child import Record
 from mangrove.roles.child import Held
 from mangrove.store.interface import Change, Lease, Operation, Stored, StoreUnavailable
 from mangrove.store.memory import MemoryStore
@@ -17,13 +16,20 @@ from node_engine.state import MemoryState
 #: `write`: it can be read, not written, as on a full disk. `all`: it cannot be reached, as over a network.
 Trouble = Literal["", "write", "all"]
 
-#: Called just before and just after something is written durably; may raise Killed.
-Moment = Literal["before", "after"]
+#: Where a durable write stands: nothing of it is there; it is in the machine's memory, which outlives the process and
+#: not the power; it is synced.
+Moment = Literal["before", "unsynced", "synced"]
+
+#: Called at each of these; may raise Killed, and then tells by `Killed.lost` whether what is not synced is lost, too.
 AtWrite = Callable[[Moment], None]
 
 
 class Killed(BaseException):
-    """SIGKILL, in the middle of what a process does. No program can catch it."""
+    """SIGKILL, in the middle of what a process does. No program can catch it. lost: with what is not synced."""
+
+    def __init__(self, *, lost: bool = False) -> None:
+        super().__init__()
+        self.lost = lost
 
 
 class ShakyStore:
@@ -69,8 +75,14 @@ class ShakyStore:
     def apply(self, operations: Sequence[Operation], *, lease: Lease | None = None) -> int:
         self._write()
         self._at_write("before")
+        try:
+            self._at_write("unsynced")
+        except Killed as killed:
+            if not killed.lost:
+                self._store.apply(operations, lease=lease)
+            raise
         revision = self._store.apply(operations, lease=lease)
-        self._at_write("after")
+        self._at_write("synced")
         return revision
 
     def changes(self, after: int, *, limit: int = 10_000) -> list[Change]:
@@ -106,7 +118,7 @@ class ShakyStore:
 
 
 class NodeDisk(MemoryState):
-    """The disk of a node.
+    """The disk of a node: what its files hold as the machine shows them, and as they are synced.
 
     held: attempts that the node will run after a restart. ended: those of its records that have. term: the newest one
     that it obeyed.
@@ -120,30 +132,53 @@ class NodeDisk(MemoryState):
         self._at_write = at_write
 
     def raise_incarnation(self) -> int:
+        before = self._incarnation
         self._at_write("before")
         raised = super().raise_incarnation()
-        self._at_write("after")
+        try:
+            self._at_write("unsynced")
+        except Killed as killed:
+            if killed.lost:
+                self._incarnation = before
+            raise
+        self._at_write("synced")
         return raised
 
-    def save_assignment(self, assignment: bytes | None) -> None:
-        self._at_write("before")
-        super().save_assignment(assignment)
-        if assignment is not None:
-            kept = msgspec.json.decode(assignment, type=Held)
-            self.held, self.term = frozenset(kept.attempts), kept.term
-        self._at_write("after")
+    def snapshot(self) -> tuple[int, dict[str, bytes]]:
+        """A copy of all that is on it."""
+        return self._incarnation, dict(self._kept)
 
-    def save_records(self, records: Iterable[Record]) -> None:
-        kept = list(records)
-        self._at_write("before")
-        super().save_records(kept)
-        self.ended = frozenset(record.attempt.id for record in kept if record.phase in ENDED)
-        self._at_write("after")
+    def set_back(self, snapshot: tuple[int, dict[str, bytes]]) -> None:
+        """Hold what it held once."""
+        self._incarnation, self._kept = snapshot[0], dict(snapshot[1])
+        self._look()
 
     def lose(self, *, assignment: bool) -> None:
         """The records are damaged and set aside; with `assignment` that is, too."""
         self._kept.pop("attempts", None)
-        self.ended = frozenset()
         if assignment:
             self._kept.pop("assignment", None)
-            self.held, self.term = frozenset(), 0
+        self._look()
+
+    def _keep(self, name: str, content: bytes | None) -> None:
+        synced = dict(self._kept)
+        self._at_write("before")
+        super()._keep(name, content)
+        try:
+            self._at_write("unsynced")
+        except Killed as killed:
+            if killed.lost:
+                self._kept = synced
+            raise
+        finally:
+            self._look(name)
+        self._at_write("synced")
+
+    def _look(self, *changed: str) -> None:
+        """Read what is there now."""
+        if not changed or "assignment" in changed:
+            assignment = self._kept.get("assignment")
+            kept = msgspec.json.decode(assignment, type=Held) if assignment is not None else None
+            self.held, self.term = (frozenset(kept.attempts), kept.term) if kept is not None else (frozenset(), 0)
+        if not changed or "attempts" in changed:
+            self.ended = frozenset(record.attempt.id for record in self.load_records() if record.phase in ENDED)

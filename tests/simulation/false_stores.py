@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mangrove.link.messages import Hello
 from mangrove.link.parent import ParentLink
@@ -17,6 +17,9 @@ from tests.simulation.process import ParentProcess
 
 if TYPE_CHECKING:
     from tests.simulation.tree import Tree
+
+#: `foreign`: knows the same children, wants nothing of them. `old`: a copy of lately, `very old`: of the beginning.
+Kind = Literal["empty", "foreign", "old", "very old"]
 
 
 class FalseStores:
@@ -34,15 +37,15 @@ class FalseStores:
             if not process.impostor:
                 self._backups.setdefault(process.name, []).append(process.true_store.copy())
 
-    def exchange(self, process: ParentProcess) -> bool:
-        """Let a parent come back with another store; whether that was possible.
+    def exchange(self, process: ParentProcess, kind: Kind) -> float:
+        """Let a parent come back with another store; for how many seconds, or 0 when that was not possible.
 
         Not while a child has never obeyed anybody: it could not tell.
         """
         ignorant = any(not child.obeyed for child in self._tree.children)
         if process.impostor or not process.alive or ignorant:
-            return False
-        kind = self._rng.choice(["empty", "foreign", "foreign", "old", "old", "very old", "very old"])
+            return 0.0
+        seconds = 3.0 + 9.0 * self._rng.random() ** 2
         false = self._false(process, kind)
         bold = kind in ("foreign", "very old") and self._rng.random() < 0.7
         process.crash()
@@ -63,8 +66,8 @@ class FalseStores:
                 self._world.later(0.5, process.start)
 
         self._world.later(0.5, begin)
-        self._world.later(self._rng.uniform(3.0, 20.0), mend)
-        return True
+        self._world.later(seconds, mend)
+        return seconds
 
     def give_back(self, process: ParentProcess) -> None:
         """An operator brings the newest store back, above all that the false one has said in its name."""
@@ -76,7 +79,7 @@ class FalseStores:
             # The false one may have ended what nobody above wanted then, and the true one did not hear of it.
             self._tree.watch.excused |= {id for node in self._tree.nodes for id in node.runtime.starts}
 
-    def _false(self, process: ParentProcess, kind: str) -> MemoryStore:
+    def _false(self, process: ParentProcess, kind: Kind) -> MemoryStore:
         true = process.true_store
         copies = self._backups.get(process.name, [])
         if "old" in kind and copies:

@@ -52,6 +52,8 @@ class Watch:
         self._held: dict[str, AbstractSet[str]] = {}  # child → what its durable assignment has
         self._taken: dict[str, set[str]] = {}  # child → what a true parent took out of it
         self._unknown: set[str] = set()  # attempts whose node has lost what it knew of them
+        self._checked: dict[str, tuple[int, int]] = {}  # parent → its life, and the revision at which it was judged
+        self._lied: set[str] = set()  # attempts of which a runtime has said what is not so
         self._unwanted: dict[tuple[str, str], float] = {}  # (node, attempt) → since when
 
     # -- 2, 4, 6, 8: after every step of a parent
@@ -65,6 +67,10 @@ class Watch:
         self._moves(process, parent)
         if parent.unavailable:
             return  # what it has decided is neither durable nor acted on
+        state = (process.life, process.true_store.revision())
+        if self._checked.get(process.name) == state:
+            return  # nothing was decided or heard
+        self._checked[process.name] = state
         self._one_wanted_attempt(process.name, parent)
         self._promises(process, parent)
         if isinstance(process, ClusterProcess):
@@ -244,17 +250,30 @@ class Watch:
     def node_stepped(self, node: NodeProcess) -> None:
         self._assignment(node, node.disk.held, node.cluster, self.tree.root)
 
-    def forgot(self, node: NodeProcess, held: AbstractSet[str]) -> None:
-        """What a node knew of its attempts is lost, and what its parent concludes from that is no fault."""
+    def forgot(self, node: NodeProcess, *, set_back: bool = False) -> None:
+        """What a node knew of its attempts is lost or in doubt, and what its parent concludes from that is no fault.
+
+        set_back: it will hold what it held once.
+        """
         self._held.pop(node.name, None)
-        self._unknown |= node.runtime.running | held
+        self._unknown |= node.runtime.running | node.disk.held
+        if set_back:
+            self._taken.pop(node.name, None)
+            self._unknown |= node.runtime.starts.keys()
+            self.excused |= node.runtime.starts.keys()
+
+    def lied(self, attempt: str) -> None:
+        """A runtime says what is not so of an attempt, and what follows from that is no fault."""
+        self.excused.add(attempt)
+        self._unknown.add(attempt)
+        self._lied.add(attempt)
 
     def operation(self, node: NodeProcess, operation: Operation) -> None:
         attempt = operation.attempt
         if operation.kind not in ("stop", "remove") or attempt not in node.runtime.running:
             return
         slot = self._wanted(node, attempt)
-        if slot is None or self._let_go(node, attempt):
+        if slot is None or attempt in self._lied or self._let_go(node, attempt):
             return
         about = node.name, node.cluster.name, "root", attempt, slot
         if self._told_to(node, attempt):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from mangrove.link.child import ChildIdentity
@@ -24,16 +25,33 @@ from tests.simulation.world import SETTINGS, InvariantBroken, MachineClock, Worl
 SUPERVISED = 1.0
 
 
+#: What two clocks may be apart only because numbers have an end.
+_ROUNDING = 1e-6
+
+
 class Core(Protocol):
     def work(self) -> None: ...
     def next_wake(self) -> float: ...
 
 
+@dataclass
+class Death:
+    """How a process dies at one of its next writes. power: with its machine, and all that is not synced.
+
+    now: whether it is time. then: called when it has happened.
+    """
+
+    moment: Moment
+    power: bool
+    now: Callable[[], bool]
+    then: Callable[[], None]
+
+
 class Process:
     """A process that may be dead, alive or paused. `after_step` is called after each round of work.
 
-    dies: at which moment of its next write it is killed. cut_short: that happened, and it has not worked since. buried:
-    it never starts again.
+    dies: at one of its next writes. cut_short: that happened, and it has not worked since. buried: it never starts
+    again. asleep_until: the machine is suspended, with all that runs on it. boot: id of the machine's boot.
     """
 
     def __init__(self, world: World, name: str) -> None:
@@ -46,7 +64,9 @@ class Process:
         self.started_at = 0.0
         self.paused_until = 0.0
         self.deaf_until = 0.0  # until then it could not hear, through no fault of those who speak
-        self.dies: Moment | None = None
+        self.asleep_until = 0.0
+        self.boot = "boot"
+        self.dies: Death | None = None
         self.cut_short = False
         self.after_step: Callable[[], None] = lambda: None
         self._wake = float("inf")
@@ -80,10 +100,16 @@ class Process:
             self.alive = False
             self.end()
 
+    def lose_power(self) -> None:
+        """The machine goes down, and all that runs on it. It can start again at once."""
+        self.crash()
+        self.world.note(f"{self.name} loses power")
+        self.boot = f"boot-{self.world.rng.getrandbits(24)}"
+
     def pause(self, seconds: float) -> None:
-        """Stand still, as when the machine is suspended or overloaded."""
+        """Stand still, as when the machine is overloaded, or the process is stopped."""
         self.paused_until = max(self.paused_until, self.world.clock.now() + seconds)
-        if seconds > SETTINGS.lease / 2:  # the design's "its loop has not stalled", as the link measures it
+        if seconds > 1.01 * SETTINGS.lease / 2:  # the design's "its loop has not stalled", as a slow clock measures it
             self.deaf_until = self.paused_until
 
     def guarded(self, action: Callable[[], None], life: int) -> None:
@@ -101,12 +127,17 @@ class Process:
             return
         self.after_step()
         self.cut_short = False
-        now = self.world.clock.now()
+        now = self.clock.now()
         wake = max(self.core().next_wake(), now + 0.001)
         if wake < self._wake or self._wake <= now:
             self._wake = wake
             life = self.life
-            self.world.later(wake - now, lambda: self._woken(wake, life))
+            self.world.later((wake - now) / self.clock.rate, lambda: self._woken(wake, life))
+
+    def suspend(self, seconds: float) -> None:
+        """The machine stands still; its clock does not."""
+        self.pause(seconds)
+        self.asleep_until = max(self.asleep_until, self.world.clock.now() + seconds)
 
     def soon(self, action: Callable[[], object]) -> None:
         """Let another thread of this process do something."""
@@ -115,9 +146,13 @@ class Process:
 
     def at_write(self, moment: Moment) -> None:
         """The process writes something durably: may be the end of it."""
-        if self.dies == moment:
+        death = self.dies
+        if death is not None and death.moment == moment and death.now():
             self.dies = None
-            raise Killed
+            death.then()
+            if death.power:
+                self.lose_power()
+            raise Killed(lost=death.power and self.world.rng.random() < 0.7)
 
     def _begin(self) -> None:
         try:
@@ -133,7 +168,8 @@ class Process:
             raise
         except Killed:
             self.cut_short = True
-            self.crash()
+            if self.alive:
+                self.crash()
             self.world.later(SUPERVISED, self.start)
             return False
         except Exception as error:
@@ -178,6 +214,7 @@ class ParentProcess(Process):
         self.broker = world.broker()
         self.heard: dict[str, float] = {}
         self._deaf_since: float | None = None
+        self._dark = False  # the broker went down with the machine
 
     @property
     def parent(self) -> Parent:
@@ -205,6 +242,26 @@ class ParentProcess(Process):
         parent.on_broken = lambda child, why: self.soon(lambda: bulk.broken(child, why))
         return bulk
 
+    def lose_power(self) -> None:
+        """Its broker is on the same machine, and starts again before it does."""
+        super().lose_power()
+        if self.broker.up:
+            self.broker.stop()
+            self._dark = True
+
+    def suspend(self, seconds: float) -> None:
+        """With its broker: nobody can connect meanwhile, and what is sent arrives afterwards."""
+        super().suspend(seconds)
+        self.broker.asleep = True
+        self.world.later(seconds, lambda: setattr(self.broker, "asleep", False))
+
+    def start(self) -> None:
+        if self._dark and not self.buried:
+            self._dark = False
+            if not self.broker.up:
+                self.broker.start()
+        super().start()
+
     def opened(self) -> ShakyStore:
         """The store as a starting process opens it."""
         return ShakyStore(self.store.reopen(), lambda: self.trouble, self.at_write)
@@ -212,7 +269,7 @@ class ParentProcess(Process):
     def silence(self, child: str) -> float:
         """Seconds for which this process listened and heard nothing of the child."""
         now = self.world.clock.now() if self._deaf_since is None else self._deaf_since
-        return now - max(self.heard.get(child, 0.0), self.started_at, self.deaf_until)
+        return _ROUNDING + now - max(self.heard.get(child, 0.0), self.started_at, self.deaf_until)
 
     def hear(self, event: TransportEvent, handle: Callable[[TransportEvent], None]) -> None:
         """Let the parent handle an event, and remember when it could hear, and whom.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from cluster_orchestrator.cluster import Cluster
 from cluster_orchestrator.relaying import Relaying
-from mangrove.link.child import ChildIdentity
+from mangrove.link.child import ChildIdentity, ChildLink
 from mangrove.link.streams import STREAMS_OF_CHILD, STREAMS_OF_PARENT
 from mangrove.link.transports.interface import Broker, TransportEvent
 from mangrove.link.transports.memory import MemoryChildTransport, MemoryParentTransport
@@ -73,7 +74,7 @@ class ClusterProcess(ParentProcess):
     def __init__(self, world: World, root: RootProcess, name: str) -> None:
         super().__init__(world, name)
         self.root = root
-        self.identity = world.introduce(root.store, name)
+        self.identity = world.introduce(root.store, name, "cluster")
         self.incarnation = 0
 
     def core(self) -> Both:
@@ -88,6 +89,10 @@ class ClusterProcess(ParentProcess):
         return self.root
 
     @property
+    def child_link(self) -> ChildLink:
+        return self.cluster.role.link
+
+    @property
     def obeyed(self) -> int:
         """The highest term that it will remember after a restart."""
         held = self.store.get(META, "assignment")
@@ -100,7 +105,7 @@ class ClusterProcess(ParentProcess):
             self.identity.id, {"up": self.root.broker}, lambda event: self._from_root(event, life)
         )
         self.down = MemoryParentTransport(self.broker, lambda event: self._from_nodes(event, life))
-        identity = child_identity(self.world, self.root.topic, self.identity, self.incarnation, "boot")
+        identity = child_identity(self.world, self.root.topic, self.identity, self.incarnation, self.boot)
         self.cluster = Cluster(
             identity,
             [Broker("up")],
@@ -133,14 +138,36 @@ class ClusterProcess(ParentProcess):
         self.guarded(lambda: self.hear(event, self.cluster.handle_down), life)
 
 
+@dataclass
+class Trip:
+    """How a step of a node's runtime fails. now: whether it is time. then: called with the step."""
+
+    fault: RuntimeFault
+    now: Callable[[], bool]
+    then: Callable[[Operation], None]
+
+
 class NodeProcess(Process):
     """A node: `disk` is its state, `runtime` what runs on it whether its engine lives or not."""
 
-    def __init__(self, world: World, cluster: ClusterProcess, name: str) -> None:
+    def __init__(
+        self, world: World, cluster: ClusterProcess, name: str, *, original: NodeProcess | None = None
+    ) -> None:
+        """original: this one is a clone of it, on another machine on which nothing runs yet."""
         super().__init__(world, name)
         self.cluster = cluster
-        self.identity = world.introduce(cluster.store, name)
-        self.disk = NodeDisk(world.new_id(), self.at_write)
+        self.boot = f"boot of {name}"
+        if original is None:
+            self.identity = world.introduce(cluster.store, name, "node")
+            self.disk = NodeDisk(world.new_id(), self.at_write)
+        else:
+            self.identity = original.identity
+            self.disk = NodeDisk(original.disk.installation, self.at_write)
+            self.disk.set_back(original.disk.snapshot())
+        self.disk.boot = self.boot
+        self.hangs: set[str] = set()  # attempts that do not stop
+        self.lies: dict[str, Instance | None] = {}  # by attempt, what the runtime says of it (None: nothing)
+        self.trips: list[Trip] = []
         self.runtime = SimulatedRuntime(clock=self.clock)
         self.runtime.watch(self.poke)
         self.specifications: dict[str, Specification] = {}  # of every attempt ever started here
@@ -156,6 +183,10 @@ class NodeProcess(Process):
     @property
     def parent_process(self) -> ParentProcess:
         return self.cluster
+
+    @property
+    def child_link(self) -> ChildLink:
+        return self.node.role.link
 
     @property
     def obeyed(self) -> int:
@@ -197,13 +228,11 @@ class NodeProcess(Process):
         self.bulk.close()
 
     def lose_power(self) -> None:
-        """The machine goes down: the engine dies, and everything that ran."""
-        self.crash()
+        super().lose_power()
         self.life += 1  # so that nothing happens any more of what was asked of the runtime
-        self.world.note(f"{self.name} loses power")
         self.runtime.reboot()
         self.fuse.deadlines = {}
-        self.disk.boot = f"boot-{self.world.rng.getrandbits(24)}"
+        self.disk.boot = self.boot
 
     def poke(self) -> None:
         """The runtime's watch: something changed."""
@@ -224,6 +253,12 @@ class NodeProcess(Process):
         # What a dead engine had asked for may still happen, as with a container engine, or may not.
         if self.life != life or (not self.alive and self.world.rng.random() < 0.5):
             return
+        if self.asleep_until > self.world.clock.now():
+            self.world.later(self.asleep_until - self.world.clock.now(), lambda: self._carry_out(operation, life))
+            return
+        if operation.kind == "stop" and operation.attempt in self.hangs:
+            self.world.later(1.0, lambda: self._carry_out(operation, life))
+            return
         self.on_operation(self, operation)
         result: Result
         try:
@@ -234,8 +269,16 @@ class NodeProcess(Process):
 
     def _perform(self, operation: Operation) -> Result:
         runtime, attempt, workload = self.runtime, operation.attempt, operation.workload
-        if operation.kind == "list":
-            return runtime.list()
+        if operation.kind != "list":
+            for trip in self.trips:
+                if trip.now():
+                    self.trips.remove(trip)
+                    trip.then(operation)
+                    raise trip.fault
+        else:
+            told: dict[str, Instance | None] = {instance.attempt: instance for instance in runtime.list()}
+            told.update(self.lies)
+            return tuple(instance for instance in told.values() if instance is not None)
         if operation.kind == "stop":
             runtime.stop(attempt, 10.0)
         elif operation.kind == "kill":

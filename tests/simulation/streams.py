@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from mangrove.link.messages import Call, Reply
+from mangrove.model.phases import Phase
 from mangrove.roles.bulk import ChildBulk
 from tests.simulation.world import InvariantBroken, World
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _RATE, _MARK, _LINE = 4, 6, 16
 #: Seconds between two looks for more.
 _LOOK = 1.5
+#: Lines in one message.
+_TOGETHER = 2
 #: Bytes under way at most; little, so that credit matters.
 _WINDOW = 600
 #: Seconds before a reader asks again.
@@ -82,10 +85,12 @@ class Talker:
                 return
             there = int(self._world.time * _RATE)
             while self._at[id] < there and (self._at[id] + 1 - begun) * _LINE <= self._credit[id]:
-                data = line(attempt, self._at[id])
-                if not self._bulk.send(id, data, f"{attempt[:_MARK]}-{self._at[id] + 1}"):
+                allowed = begun + self._credit[id] // _LINE
+                end = min(there, allowed, self._at[id] + _TOGETHER)
+                data = b"".join(line(attempt, number) for number in range(self._at[id], end))
+                if not self._bulk.send(id, data, f"{attempt[:_MARK]}-{end}"):
                     raise InvariantBroken(0, "a stream has credit and takes nothing")
-                self._at[id] += 1
+                self._at[id] = end
             self._later(_LOOK, talk)
 
         problem = self._bulk.begin(call, term, more, stop)
@@ -96,7 +101,10 @@ class Talker:
 
 @dataclass
 class Reader:
-    """Somebody who reads the logs of one slot at the root, for ever. lazy: reads nothing of what comes.
+    """Somebody who reads the logs of slots at the root, for ever. lazy: reads nothing of what comes.
+
+    hasty: soon turns to another slot; 0 for one who stays with what there is, or the mean of how many seconds. over:
+    who is hasty has seen enough.
 
     seen: when something came last. times: how often it was asked, and how often it broke.
     """
@@ -105,6 +113,8 @@ class Reader:
     root: RootProcess
     rng: random.Random
     lazy: bool
+    hasty: float = 0.0
+    over: bool = False
     slot: str = ""
     position: str = ""
     seen: float = 0.0
@@ -119,18 +129,21 @@ class Reader:
     def _again(self, why: str) -> None:
         self._stream += 1
         number = self._stream
-        self.world.later(_PAUSE * self.rng.uniform(0.5, 1.5), lambda: self._ask(number))
+        self.world.later((0.2 if self.hasty else _PAUSE) * self.rng.uniform(0.5, 1.5), lambda: self._ask(number))
 
     def _ask(self, number: int) -> None:
         root = self.root
-        if number != self._stream:
+        if number != self._stream or (self.hasty and self.over):
             return
         if not root.alive or root.paused_until > self.world.clock.now():
             self._again("")
             return
+        if self.hasty:
+            self.slot = ""
         placed = sorted(id for id, placement in root.parent.placements.items() if placement.current is not None)
         if self.slot not in placed:
-            self.slot = self.rng.choice(placed) if placed else ""
+            running = [id for id in placed if self._runs(id)]
+            self.slot = self.rng.choice(running or placed) if placed else ""
         placement = root.parent.placements.get(self.slot)
         if placement is None or placement.current is None:
             self._again("")
@@ -138,7 +151,7 @@ class Reader:
         given, life, bulk = placement.current, root.life, root.bulk
         params = {"attempt": given.attempt, "position": self.position}
         call = Call(self.world.new_id(), "logs", params, 8.0, credit=_WINDOW)
-        got = bytearray()
+        got, allowed = bytearray(), [_WINDOW]
 
         def data(piece: bytes, position: str) -> None:
             if number != self._stream or not piece:
@@ -146,9 +159,10 @@ class Reader:
             got.extend(piece)
             self._check(piece)
             self.seen = self.world.time
-            if not self.lazy:
-                bulk.allow(call.id, len(got) + _WINDOW)
-            elif len(got) > _WINDOW:
+            if not self.lazy and len(got) + _WINDOW / 2 > allowed[-1]:
+                allowed.append(len(got) + _WINDOW)
+                bulk.allow(call.id, allowed[-1])
+            elif self.lazy and len(got) > _WINDOW:
                 raise InvariantBroken(9, "more came than was asked for")
 
         def over(why: str) -> None:
@@ -164,8 +178,22 @@ class Reader:
             root.soon(lambda: root.root.ask(given.child, call, replied))
 
         self.asked += 1
+        if self.hasty:
+
+            def enough() -> None:
+                if number == self._stream:
+                    root.soon(lambda: bulk.cancel(call.id, "enough"))
+                    self._again("enough")
+
+            self.world.later(self.rng.expovariate(1 / self.hasty), enough)
         self._watch_over(number, life)
         root.guarded(lambda: bulk.begin(given.child, call, data, over, ask), life)
+
+    def _runs(self, slot: str) -> bool:
+        """Whether the root was told that the slot runs."""
+        given = self.root.parent.placements[slot].current
+        seen = self.root.parent.observed.get(given.attempt) if given is not None else None
+        return seen is not None and seen.status.phase is Phase.RUNNING
 
     def _watch_over(self, number: int, life: int) -> None:
         """When the root dies, nobody says that the stream has ended, but the connection to the root breaks."""

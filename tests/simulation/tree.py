@@ -27,6 +27,9 @@ from tests.simulation.world import CALM, InvariantBroken, World
 #: that has converged ends earlier.
 CONVERGENCE = 900.0
 
+#: How hasty the readers of logs are; the first stays with what it reads.
+_HASTE = (0.0, 1.0, 0.0, 1.0, 2.0)
+
 #: Lines of the trace that a broken invariant shows.
 STORY = 30
 
@@ -42,7 +45,7 @@ class Plan:
 
     clusters: int = 2
     nodes: int = 3
-    storm: float = 90.0
+    storm: float = 150.0
     fault_every: float = 2.0
     write_every: float = 2.0
     services: int = 5
@@ -59,11 +62,11 @@ class Plan:
         return cls(
             clusters=clusters,
             nodes=nodes,
-            fault_every=dice.choice((1.0, 2.0, 2.0, 4.0)),
+            fault_every=dice.choice((0.4, 0.6, 0.8, 1.0, 2.0)),
             write_every=dice.choice((1.0, 2.0, 5.0)),
             instances=clusters * nodes * dice.choice((1, 2, 3, 4)),
             part_bytes=dice.choice((400, 700, 700, 96 * 1024)),
-            readers=dice.choice((0, 0, 1, 3)),
+            readers=dice.choice((0, 2, 4, 5, 5)),
         )
 
 
@@ -88,7 +91,7 @@ class Tree:
         self.users = Users(self.world, self.root, self.watch, self.rng, plan.instances)
         self.faults = Faults(self, self.rng, plan.often)
         self.readers = [
-            Reader(self.world, self.root, random.Random(f"{seed} {number}"), lazy=number == 2)
+            Reader(self.world, self.root, random.Random(f"{seed} {number}"), lazy=number == 2, hasty=_HASTE[number])
             for number in range(plan.readers)
         ]
         self._storming = False
@@ -115,16 +118,18 @@ class Tree:
         self._repeat(1.0, self.watch.look)
         self.world.run(4.0)
         self.users.declare(self.plan.services)
-        self.faults.false_stores.back_up()
+        self._back_up()
         self._storming = True
         for reader in self.readers:
             reader.start()
         self._repeat(self.plan.write_every, self.users.write, always=False)
         self._repeat(self.plan.fault_every, self.faults.strike, always=False)
         self._repeat(5.0, lambda: finish_one_shots(self.world, self.nodes, self.rng))
-        self._repeat(20.0, self.faults.false_stores.back_up)
+        self._repeat(20.0, self._back_up)
         self.world.run(self.plan.storm)
         self._storming = False
+        for reader in self.readers:
+            reader.over = True
         self.faults.heal()
         if not self.world.run(CONVERGENCE, lambda: not differences(self)):
             raise InvariantBroken(1, "after the faults: " + "; ".join(differences(self)[:6]))
@@ -139,7 +144,8 @@ class Tree:
 
         def served() -> bool:
             running, _ = self.watch.running_for()
-            waiting = [reader for reader in self.readers if not reader.lazy and reader.seen <= since]
+            patient = [reader for reader in self.readers if not reader.lazy and not reader.hasty]
+            waiting = [reader for reader in patient if reader.seen <= since]
             return not any(running.get(reader.slot) for reader in waiting)  # what is lost for good says nothing
 
         if not self.world.run(2 * GIVE_UP, served):
@@ -150,6 +156,11 @@ class Tree:
         names = [*about, *(one[:6] for one in about if is_id(one[:24])), "all faults end", " gets ", "bad weather"]
         lines = [line for line in self.world.trace if not about or any(name in line for name in names)]
         return "\n".join([f"python -m tests.simulation --seed {self.world.seed}", *lines[-STORY:]])
+
+    def _back_up(self) -> None:
+        """An operator copies stores and disks."""
+        self.faults.stores.false.back_up()
+        self.faults.identities.back_up()
 
     # -- who stands where
 
@@ -168,18 +179,27 @@ class Tree:
         """Nodes that were not lost for good, nor with their cluster."""
         return [node for node in self.nodes if not node.buried and not node.cluster.buried]
 
+    def connected(self, child: ClusterProcess | NodeProcess) -> bool:
+        """Whether the child can be connected to its parent: the broker leads there, and nothing is in the way."""
+        broker = child.parent_process.broker
+        return broker.leads_to_parent and not broker.asleep and not self._isolated(child)
+
+    def _isolated(self, child: ClusterProcess | NodeProcess) -> bool:
+        world, id = self.world, child.identity.id
+        return id in world.frozen or id in world.cut_off or id in world.mute or id in world.deaf
+
     def disturbed(self, node: NodeProcess) -> bool:
         """Whether something stands between the node and those who could tell it what is not wanted any more."""
         above: tuple[ParentProcess, ...] = (self.root, node.cluster)
         if self._storming and self.world.weather is not CALM:
             return True
         now = self.world.clock.now()
-        ids = {node.identity.id, node.cluster.identity.id}
-        down = any(not one.alive or one.impostor or not one.broker.up or one.trouble for one in above)
+        down = any(not one.alive or one.impostor or not one.broker.leads_to_parent or one.trouble for one in above)
         paused = any(process.paused_until > now for process in (*above, node))
-        away = node.cluster.alive and node.cluster.cluster.role.link.state != "settled"
-        unreachable = bool(ids & (self.world.frozen | self.world.cut_off))
-        return down or paused or away or unreachable or bool(node.runtime.problem) or node.disk.full
+        away = node.cluster.alive and node.cluster.child_link.state != "settled"
+        unreachable = self._isolated(node) or self._isolated(node.cluster)
+        ill = bool(node.runtime.problem) or node.disk.full or bool(node.hangs) or bool(node.lies)
+        return down or paused or away or unreachable or ill
 
     # -- time
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
-
-from mangrove.model.documents import PLACEMENTS, Given, Placement
+from mangrove.model.documents import PLACEMENTS, SLOTS, Given, Placement
 from mangrove.store.memory import MemoryStore
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
     revision: int
+    placements: dict[str, Placement]  # by slot
     current: dict[str, Placement]  # by attempt
-    known: frozenset[str]
+    desired: dict[str, str]  # by slot
+    known: set[str]
 
 
 class Decided:
-    """The placements in stores, decoded once for each revision."""
+    """What is wanted and decided in stores, decoded once for each change."""
 
     def __init__(self) -> None:
         self._read: dict[MemoryStore, _Read] = {}
@@ -32,18 +33,28 @@ class Decided:
         read = self._of(store)
         return attempt in read.known and attempt not in read.current
 
+    def placements(self, store: MemoryStore) -> Mapping[str, Placement]:
+        """All placements, by slot."""
+        return self._of(store).placements
+
+    def slots(self, store: MemoryStore) -> Mapping[str, str]:
+        """What is desired of each slot: `run` or `stop`."""
+        return self._of(store).desired
+
     def meet(self, store: MemoryStore) -> None:
         """Remember what this store knows now."""
         self._of(store)
 
     def _of(self, store: MemoryStore) -> _Read:
         read, revision = self._read.get(store), store.revision()
-        if read is None or read.revision != revision:
-            placements = [msgspec.convert(stored.document, Placement) for stored in store.load(PLACEMENTS)]
-            current = {placed.current.attempt: placed for placed in placements if placed.current is not None}
-            known = frozenset(given.attempt for placed in placements for given in attempts_of(placed))
-            known |= read.known if read is not None else known
-            read = self._read[store] = _Read(revision, current, known)
+        if read is not None and read.revision == revision:
+            return read
+        placements = {stored.id: stored.read(Placement) for stored in store.load(PLACEMENTS)}
+        current = {placed.current.attempt: placed for placed in placements.values() if placed.current is not None}
+        desired = {stored.id: str(stored.document["desired"]) for stored in store.load(SLOTS)}
+        known = read.known if read is not None else set()
+        known.update(given.attempt for placed in placements.values() for given in attempts_of(placed))
+        read = self._read[store] = _Read(revision, placements, current, desired, known)
         return read
 
 

@@ -17,6 +17,7 @@ from mangrove.link.transports.memory import Direction
 from mangrove.model.documents import IDENTITIES, Identity
 from mangrove.store.interface import Put
 from mangrove.store.memory import MemoryStore
+from tests.simulation.coverage import NAMED, Coverage, Level
 from tests.simulation.wire import Wire
 
 #: Times are those of production, but for the lease, which is short so that a run sees many.
@@ -52,14 +53,24 @@ CALM = Weather()
 
 
 class MachineClock:
-    """The clock of one machine: the wall's time jumps there without any other machine's."""
+    """The clock of one machine, which runs at its own rate; the wall's time jumps there without any other machine's."""
 
     def __init__(self, true: VirtualClock) -> None:
         self._true = true
         self.ahead = 0.0
+        self.rate = 1.0
+        self._drifted = 0.0  # seconds that it was ahead when the rate was set
+        self._since = 0.0
 
     def now(self) -> float:
-        return self._true.now()
+        true = self._true.now()
+        return true if self._since == 0.0 else true + self._drifted + (true - self._since) * (self.rate - 1.0)
+
+    def drift(self, rate: float) -> None:
+        """Run so much faster from now on than time does."""
+        true = self._true.now()
+        self._drifted = self.now() - true
+        self.rate, self._since = rate, true
 
     def wall(self) -> float:
         return self._true.wall() + self.ahead
@@ -76,9 +87,12 @@ class World:
         self.weather = CALM
         self.frozen: set[str] = set()  # children whose link carries nothing, though it looks up
         self.cut_off: set[str] = set()  # children that reach no broker
+        self.mute: set[str] = set()  # children that hear, and are not heard
+        self.deaf: set[str] = set()  # children that are heard, and do not hear
+        self.coverage = Coverage(self.clock, random.Random(self.rng.getrandbits(32)))
         self.messages: Counter[str] = Counter()
         self.trace: deque[str] = deque(maxlen=5000)
-        self._arrives: dict[tuple[str, Direction, str], float] = {}  # by topic, when the newest message arrives
+        self._arrives: dict[tuple[str, str], float] = {}  # by topic, when the newest message arrives
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
 
@@ -117,24 +131,33 @@ class World:
 
     def broker(self) -> Wire:
         """A new broker in this world."""
-        wire, bulk = (Wire(self.later, self._fate, lambda child: child not in self.cut_off) for _ in range(2))
+        wire, bulk = (Wire(self.later, self._fate, self._gets_through) for _ in range(2))
         wire.bulk = bulk
         return wire
 
+    def _gets_through(self, child: str) -> bool:
+        return not (child in self.cut_off or child in self.mute or child in self.deaf)
+
     def _fate(self, child: str, direction: Direction, kind: str) -> list[float]:
-        self.messages[f"{direction} {kind}"] += 1
+        message = NAMED[direction, kind]
+        self.messages[message] += 1
+        return self.coverage.sent(child, message, self._delays(child, direction, message))
+
+    def _delays(self, child: str, direction: Direction, message: str) -> list[float]:
         if child in self.frozen or child in self.cut_off:
             return []
+        if child in (self.mute if direction == "up" else self.deaf):
+            return []
         rng, weather = self.rng, self.weather
+        if weather is CALM:  # then what is sent on one topic arrives in that order, as MQTT promises
+            now, topic = self.clock.now(), (child, message)
+            delay = max(0.001 + 0.019 * rng.random(), self._arrives.get(topic, 0.0) - now)
+            self._arrives[topic] = now + delay
+            return [delay]
         if rng.random() < weather.lost:
             return []
         copies = 2 if rng.random() < weather.repeated else 1
-        delays = [rng.uniform(0.001, weather.longest if rng.random() < weather.late else 0.02) for _ in range(copies)]
-        if weather is CALM:  # then what is sent on one topic arrives in that order, as MQTT promises
-            now, topic = self.clock.now(), (child, direction, kind)
-            delays[0] = max(delays[0], self._arrives.get(topic, 0.0) - now)
-            self._arrives[topic] = now + delays[0]
-        return delays
+        return [rng.uniform(0.001, weather.longest if rng.random() < weather.late else 0.02) for _ in range(copies)]
 
     # -- identities
 
@@ -143,8 +166,9 @@ class World:
         """The link key of a child; the simulator needs no secret."""
         return f"key of {identity.id}".encode().ljust(32, b".")[:32]
 
-    def introduce(self, store: MemoryStore, name: str) -> Identity:
+    def introduce(self, store: MemoryStore, name: str, level: Level) -> Identity:
         """Let a child have joined the parent with this store."""
         identity = Identity(self.new_id(), name)
+        self.coverage.levels[identity.id] = level
         store.apply([Put(IDENTITIES, identity.id, msgspec.to_builtins(identity))])
         return identity

@@ -29,7 +29,11 @@ _HANDSHAKE = 0.01
 
 
 class MemoryBroker:
-    """One parent's broker. up: whether it runs; `reachable` says whether a child gets through to it now."""
+    """One parent's broker. up: whether it runs; `reachable` says whether a child gets through to it now.
+
+    As with MQTT and random client ids, one child may be connected more than once, from a clone or behind a connection
+    whose end nobody has noticed: each hears what comes down.
+    """
 
     def __init__(self, later: Later, fate: Fate, reachable: Callable[[str], bool] = lambda child: True) -> None:
         self.up = True
@@ -37,71 +41,100 @@ class MemoryBroker:
         self._fate = fate
         self._reachable = reachable
         self._parent: MemoryParentTransport | None = None
-        self._children: dict[str, MemoryChildTransport] = {}
+        self._parent_away = False
+        self._children: dict[str, list[MemoryChildTransport]] = {}
+
+    @property
+    def leads_to_parent(self) -> bool:
+        """Whether the parent is connected, if it wants to be."""
+        return self.up and not self._parent_away
 
     def stop(self) -> None:
         """The broker dies: every connection breaks, and no will is published."""
         self.up = False
-        for transport in list(self._children.values()):
-            transport.break_off("the broker is gone")
-        self._children.clear()
-        if self._parent is not None:
+        self._break_all("the broker is gone")
+        if self._parent is not None and not self._parent_away:
             self._parent.tell(Disconnected("the broker is gone"))
 
     def start(self) -> None:
         """The broker runs again; the parent's transport reconnects by itself."""
         self.up = True
-        if self._parent is not None:
+        if self._parent is not None and not self._parent_away:
             self._parent.tell(Connected())
 
     def cut(self, child: str) -> None:
-        """A child's connection breaks; the broker notices and publishes its will."""
-        transport = self._children.pop(child, None)
-        if transport is not None:
+        """A child's connections break; the broker notices and publishes their wills."""
+        for transport in self._children.pop(child, []):
             transport.break_off("the connection broke")
             self._publish_will(transport)
 
+    def cut_parent(self) -> None:
+        """The parent alone loses its broker, and does not get through until `join_parent`."""
+        was = self.leads_to_parent
+        self._parent_away = True
+        if was and self._parent is not None:
+            self._parent.tell(Disconnected("the connection broke"))
+
+    def join_parent(self) -> None:
+        """The parent gets through again."""
+        if self._parent_away:
+            self._parent_away = False
+            if self.up and self._parent is not None:
+                self._parent.tell(Connected())
+
     def connect_parent(self, transport: MemoryParentTransport) -> None:
         self._parent = transport
-        if self.up:
-            self.later(_HANDSHAKE, lambda: transport.tell(Connected()))
+        self.later(_HANDSHAKE, lambda: transport.tell(Connected()) if self.leads_to_parent else None)
 
     def disconnect_parent(self, transport: MemoryParentTransport) -> None:
         if self._parent is transport:
             self._parent = None
 
     def connect_child(self, transport: MemoryChildTransport) -> bool:
-        """Whether the child gets through; an earlier connection of it ends, with its will."""
+        """Whether the child gets through."""
         if not self.up or not self._reachable(transport.child):
             return False
-        self._children[transport.child] = transport
+        self._children.setdefault(transport.child, []).append(transport)
         return True
 
     def disconnect_child(self, transport: MemoryChildTransport) -> None:
-        if self._children.get(transport.child) is transport:
-            del self._children[transport.child]
+        there = self._children.get(transport.child, [])
+        if transport in there:
+            there.remove(transport)
             self._publish_will(transport)
 
     def from_child(self, transport: MemoryChildTransport, kind: str, payload: bytes) -> bool:
-        if not self.up or self._children.get(transport.child) is not transport:
+        if not self.up or transport not in self._children.get(transport.child, ()):
             return False
         self._carry(transport.child, kind, payload)
         return True
 
     def from_parent(self, child: str, kind: str, payload: bytes) -> bool:
-        if not self.up:
+        if not self.leads_to_parent:
             return False
         for delay in self._fate(child, "down", kind):
-            receiver = self._children.get(child)
-            if receiver is not None and len(payload) <= MAX_PAYLOAD:
-                self.later(delay, partial(receiver.tell, Received(child, kind, payload)))
+            if len(payload) <= MAX_PAYLOAD:
+                message = Received(child, kind, payload)
+                for receiver in self._children.get(child, ()):
+                    self.later(delay, partial(self._arrive, receiver, message))
         return True
+
+    def _arrive(self, receiver: MemoryParentTransport | MemoryChildTransport, message: Received) -> None:
+        """A message has come as far as to its receiver."""
+        receiver.tell(message)
 
     def _carry(self, child: str, kind: str, payload: bytes) -> None:
         for delay in self._fate(child, "up", kind):
             parent = self._parent
             if parent is not None and len(payload) <= MAX_PAYLOAD:
-                self.later(delay, partial(parent.tell, Received(child, kind, payload)))
+                self.later(delay, partial(self._arrive, parent, Received(child, kind, payload)))
+
+    def _break_all(self, reason: str) -> list[MemoryChildTransport]:
+        there = [transport for transports in self._children.values() for transport in transports]
+        self._children.clear()
+        for transport in there:
+            transport.break_off(reason)
+        return there
 
     def _publish_will(self, transport: MemoryChildTransport) -> None:
         if transport.will:
@@ -129,7 +162,7 @@ class MemoryParentTransport:
 
     def tell(self, event: TransportEvent) -> None:
         """The broker's word."""
-        if self._open and (self._broker.up or isinstance(event, Disconnected)):
+        if self._open and (self._broker.leads_to_parent or isinstance(event, Disconnected)):
             self._on_event(event)
 
 

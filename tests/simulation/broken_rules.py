@@ -15,6 +15,7 @@ import pytest
 
 from cluster_orchestrator import desired as cluster_desired
 from mangrove.base.digest import hex_of
+from mangrove.base.errors import NotFound
 from mangrove.link import parent as parent_link
 from mangrove.link import parent_events
 from mangrove.link.child import ChildLink
@@ -40,14 +41,16 @@ from mangrove.reconcile.placements import without_current
 from mangrove.reconcile.rollout import Member, Standing
 from mangrove.reconcile.view import Decision, Told
 from mangrove.roles import rollouts
+from mangrove.roles.children import Children
 from mangrove.roles.rollouts import Rollouts
 from mangrove.roles.slots import Slots
 from mangrove.roles.terms import Terms
-from mangrove.store.interface import Put, Store, Stored
+from mangrove.store.interface import Put, Store, Stored, StoreUnavailable
 from node_engine.engine import Engine
 from node_engine.node import Node
 from root_orchestrator.api.desired import Desired
 from tests.simulation.tree import Plan
+from tests.simulation.world import World
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -551,3 +554,173 @@ class _Without:
 
     def load(self, collection: str) -> list[Stored]:
         return [] if collection == self._collection else self._store.load(collection)
+
+
+# -- 5: what was acknowledged is there
+
+
+@breaks(5, 4)
+def a_full_disk_is_not_told_of(patch: pytest.MonkeyPatch) -> None:
+    remove = Desired.remove_instances
+
+    def deaf(self: Desired, *arguments: Any, **options: Any) -> Any:
+        with suppress(StoreUnavailable):
+            return remove(self, *arguments, **options)
+
+    patch.setattr(Desired, "remove_instances", deaf)
+
+
+@breaks(5)
+def an_instance_is_acknowledged_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
+    add = Desired.add_instance
+    waiting: list[tuple[Any, str]] = []
+
+    def next_time(self: Desired, caller: Any, service: str) -> int:
+        for one in [*waiting]:
+            waiting.remove(one)
+            with suppress(NotFound):
+                add(self, *one)
+        waiting.append((caller, service))
+        return int(self._catalog.service(caller, service).value.next_number)
+
+    patch.setattr(Desired, "add_instance", next_time)
+
+
+@breaks(5, 4)
+def a_controller_writes_slots_too(patch: pytest.MonkeyPatch) -> None:
+    load = Slots.load
+
+    def and_back(self: Slots, store: Store) -> None:
+        load(self, store)
+        for slot in self.wanted.values():
+            again = msgspec.structs.replace(slot, desired="run")
+            self._ledger.write(Put("slots", slot.id, msgspec.to_builtins(again)))
+
+    patch.setattr(Slots, "load", and_back)
+
+
+# -- 7: what is cut off goes on
+
+
+@breaks(7, 1)
+def a_node_starts_nothing_without_its_parent(patch: pytest.MonkeyPatch) -> None:
+    tick = Engine.tick
+    links: dict[int, ChildLink] = {}
+    work = Node.work
+
+    def remember(self: Node) -> None:
+        links[id(self.engine)] = self.role.link
+        work(self)
+
+    def only_connected(self: Engine, now: float) -> Any:
+        operations = tick(self, now)
+        if id(self) in links and links[id(self)].state == "settled":
+            return operations
+        for operation in operations:
+            if operation.kind != "list":
+                self._flying.pop(operation.attempt, None)
+        return [operation for operation in operations if operation.kind == "list"]
+
+    patch.setattr(Node, "work", remember)
+    patch.setattr(Engine, "tick", only_connected)
+
+
+@breaks(7, 1)
+def what_crashed_is_left_alone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(child_loop, "back_off", lambda failures: 1e9 if failures else 0.0)
+
+
+@breaks(7, 1)
+def what_fell_with_the_machine_is_left_alone(patch: pytest.MonkeyPatch) -> None:
+    next_step = child_loop.next_step
+
+    def after_a_boot(life: Life, wanted: bool, moment: Moment) -> Any:
+        record = life.record
+        if wanted and record.phase is Phase.BACKING_OFF and record.boot and record.boot != moment.boot:
+            return life, None
+        return next_step(life, wanted, moment)
+
+    patch.setattr(child_loop, "next_step", after_a_boot)
+
+
+# -- 9: a child has no say in what belongs to others
+
+
+@breaks(9)
+def a_status_counts_whoever_tells_it(patch: pytest.MonkeyPatch) -> None:
+    changed = Slots.attempt_changed
+
+    def of_anybody(self: Slots, attempt: str, child: str) -> bool:
+        changed(self, attempt, child)
+        return self.slot_of(attempt) is not None
+
+    patch.setattr(Slots, "attempt_changed", of_anybody)
+
+
+@breaks(9)
+def usage_counts_whoever_tells_it(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Children, "_observed_on", lambda self, attempt, child: attempt in self.observed)
+
+
+@breaks(9)
+def all_children_have_one_key(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(World, "key", staticmethod(lambda identity: b"k" * 32))
+
+
+# -- and by the names of the design
+
+
+@breaks(6, 1, 2, 3, 8)
+def no_acknowledgement_is_needed(patch: pytest.MonkeyPatch) -> None:
+    """A parent takes for granted that a child has what it was sent."""
+    send = ParentLink._send_assignment
+
+    def and_believe(self: ParentLink, child: str, peer: Peer, base: str, awaited: float) -> None:
+        send(self, child, peer, base, awaited)
+        peer.applied = peer.assignment.mark
+        peer.reflected = peer.applied.version
+        self.events.append(parent_events.Confirmed(child))
+
+    patch.setattr(ParentLink, "_send_assignment", and_believe)
+
+
+@breaks(11, 8)
+def an_empty_complete_set_is_obeyed(patch: pytest.MonkeyPatch) -> None:
+    """A parent that knows of nothing says so to whoever connects, and the child does not ask whose word it is."""
+    patch.setattr(ParentLink, "_reason_to_refuse", lambda self, child, hello: "")
+    patch.setattr(Terms, "may_have_said", lambda self, *said: True)
+    obey = ChildLink._obey
+
+    def anybody(self: ChildLink, header: Any, now: float) -> bool:
+        return obey(self, _of_term(_of_store(header, self.store), self.term), now)
+
+    patch.setattr(ChildLink, "_obey", anybody)
+
+
+@breaks(8)
+def gone_of_an_old_session_is_obeyed(patch: pytest.MonkeyPatch) -> None:
+    """Any last will that a child's key sealed once makes it lost."""
+    receive = ParentLink.receive
+
+    def any_will(self: ParentLink, child: str, kind: str, payload: bytes, via: int, now: float) -> None:
+        receive(self, child, kind, payload, via, now)
+        peer = self.peers.get(child)
+        if kind == GONE and peer is not None and peer.state == "live":
+            with suppress(BadMessage):
+                unseal(peer.key, topic_of(self._parent, child, "up", GONE), payload)
+                peer.silent, peer.state, peer.session = True, "away", ""
+                self.events.append(parent_events.Silent(child))
+
+    patch.setattr(ParentLink, "receive", any_will)
+
+
+@breaks(1)
+def a_report_and_a_reservation_count_twice(patch: pytest.MonkeyPatch) -> None:
+    """What runs is taken off what its child can give, beside what is reserved there for it."""
+    count = Fleet._count
+
+    def twice(self: Fleet, *arguments: Any) -> None:
+        count(self, *arguments)
+        count(self, *arguments)
+
+    patch.setattr(Fleet, "_count", twice)

@@ -5,15 +5,19 @@ Numbers are those of the design's invariants, and 12: a newer version takes down
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from mangrove.model.documents import SLOTS, Given
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import NOTHING, Resources
+from mangrove.reconcile.child import LONGEST_DELAY
 from mangrove.reconcile.view import runs
 from mangrove.roles.parent import Parent
 from node_engine.operations import Operation
+from tests.simulation.forger import CPU as FORGED_CPU
+from tests.simulation.forger import REASON as FORGED
 from tests.simulation.process import ParentProcess
 from tests.simulation.processes import NODE_SIZE, ClusterProcess, NodeProcess
 from tests.simulation.truth import Decided, attempts_of
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 #: How long something may run that nobody wants, while its node is connected: two leases for those above to agree, and
 #: the slowest stop.
 ORPHAN_PATIENCE = 30.0
+
+#: How long a node may take to start again what ended, once nothing ails it: a look at its runtime, and the steps.
+RESTART_PATIENCE = 15.0
 
 #: Virtual seconds for which what a false store has said may still be on its way.
 ECHO = 10.0
@@ -53,6 +60,8 @@ class Watch:
         self._taken: dict[str, set[str]] = {}  # child → what a true parent took out of it
         self._unknown: set[str] = set()  # attempts whose node has lost what it knew of them
         self._checked: dict[str, tuple[int, int]] = {}  # parent → its life, and the revision at which it was judged
+        self._ailed: dict[str, float] = {}  # node → when something last ailed it
+        self._down: dict[tuple[str, str], float] = {}  # (node, attempt) → since when it could run, and does not
         self._lied: set[str] = set()  # attempts of which a runtime has said what is not so
         self._unwanted: dict[tuple[str, str], float] = {}  # (node, attempt) → since when
 
@@ -61,6 +70,12 @@ class Watch:
     def parent_stepped(self, process: ParentProcess) -> None:
         parent = process.parent
         self._listen(process, parent)
+        if (
+            process is self.tree.root
+            and not process.impostor
+            and self._lives.get(process.name, (0, 0))[0] != process.life
+        ):
+            self.acknowledged(sorted(self.wanted | self.stopped))
         if process.impostor:
             return  # a false store may believe what it likes; what it does is judged at its children
         self._called_silent(process, parent)
@@ -183,7 +198,7 @@ class Watch:
         if wanted is None or wanted.desired == "stop" or wanted.specification == before.specification:
             return
         peer = parent.link.peers.get(before.child)
-        if peer is None or peer.silent or seen is None or not runs(seen.status):
+        if peer is None or peer.silent or peer.gone is not None or seen is None or not runs(seen.status):
             return
         self._renewing.setdefault(wanted.service, set()).add(slot)
 
@@ -204,11 +219,12 @@ class Watch:
 
     def _desires(self, parent: Parent) -> None:
         """What users were told is what the root goes by: 4."""
+        waits = parent._waits(parent.clock.now())  # with a store that was brought back, it decides nothing for a while
         for slot in self.stopped:
             there, placement = parent.slots.get(slot), parent.placements.get(slot)
             if there is not None and there.desired != "stop":
                 raise InvariantBroken(4, f"slot {slot} was stopped, and is wanted again", slot)
-            if placement is not None and placement.current is not None:
+            if placement is not None and placement.current is not None and not waits:
                 raise InvariantBroken(4, f"slot {slot} was stopped, and has an attempt that is wanted", slot)
         for slot in self.wanted:
             there = parent.slots.get(slot)
@@ -261,6 +277,19 @@ class Watch:
             self._taken.pop(node.name, None)
             self._unknown |= node.runtime.starts.keys()
             self.excused |= node.runtime.starts.keys()
+
+    def ailed(self, node: NodeProcess) -> None:
+        """Something went wrong on a node just now."""
+        self._ailed[node.name] = self.tree.world.clock.now()
+
+    def acknowledged(self, slots: Iterable[str]) -> None:
+        """What the API has just said about these slots is in the store: 5."""
+        desired = self.decided.slots(self.tree.root.true_store)
+        for slot in slots:
+            if slot in self.wanted and desired.get(slot) != "run":
+                raise InvariantBroken(5, f"slot {slot} was acknowledged, and is not in the store", slot)
+            if slot in self.stopped and desired.get(slot, "stop") != "stop":
+                raise InvariantBroken(5, f"the stop of slot {slot} was acknowledged, and is not in the store", slot)
 
     def lied(self, attempt: str) -> None:
         """A runtime says what is not so of an attempt, and what follows from that is no fault."""
@@ -339,6 +368,8 @@ class Watch:
     # -- 3: now and then
 
     def look(self) -> None:
+        self._forged()
+        self._goes_on()
         now = self.tree.world.clock.now()
         seen: dict[tuple[str, str], float] = {}
         for node in self.tree.nodes:
@@ -353,6 +384,43 @@ class Watch:
                         text = f"{attempt} runs on {node.name}, and nobody has wanted it for long"
                         raise InvariantBroken(3, text, node.name, attempt)
         self._unwanted = seen
+
+    def _forged(self) -> None:
+        """Nothing counts that a child says of what others have: 9."""
+        for process in self.tree.parents:
+            if process.alive and not process.impostor:
+                parent = process.parent
+                said = [id for id, seen in parent.observed.items() if seen.status.reason == FORGED]
+                used = [id for id, usages in parent.usage.items() if usages and usages[-1].cpu == FORGED_CPU]
+                for id in (*said, *used):
+                    raise InvariantBroken(9, f"{process.name} believes a child of which {id} is not", process.name, id)
+
+    def _goes_on(self) -> None:
+        """What a node has, it runs, and starts again whatever ended it, whoever is away: 7.
+
+        It has had time for that when nothing has ailed the node itself for some time.
+        """
+        now = self.tree.world.clock.now()
+        for node in self.tree.nodes:
+            if not node.alive or node.ails:
+                self._ailed[node.name] = now
+                continue
+            if now - max(self._ailed.get(node.name, 0.0), node.started_at) < RESTART_PATIENCE:
+                continue
+            for attempt in node.disk.held - node.disk.ended - node.runtime.running - self._unknown:
+                life = node.node.engine._lives.get(attempt)
+                due = life.not_before - node.clock.now() if life is not None else 0.0
+                began = attempt in node.runtime.starts and not node.specifications[attempt].disconnect.exclusive
+                if began and (due <= 0.0 or due > LONGEST_DELAY) and life is not None and not life.doomed:
+                    since = self._down.setdefault((node.name, attempt), now)
+                    if now - since > RESTART_PATIENCE:
+                        text = f"{node.name} has {attempt}, and has not started it again for {now - since:.0f} s"
+                        raise InvariantBroken(7, text, node.name, attempt)
+                else:
+                    self._down.pop((node.name, attempt), None)
+            for name, attempt in [key for key in self._down if key[0] == node.name]:
+                if attempt in node.runtime.running:
+                    del self._down[name, attempt]
 
     def running_for(self) -> tuple[dict[str, int], list[str]]:
         """How often each of the root's slots runs, and what runs for none of them."""

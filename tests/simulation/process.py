@@ -91,7 +91,7 @@ class Process:
         self.paused_until = 0.0
         self._wake = float("inf")
         self.world.note(f"{self.name} starts")
-        if self._survives(self._begin):
+        if self.survives(self._begin):
             self.step()
 
     def crash(self) -> None:
@@ -119,11 +119,11 @@ class Process:
         now = self.world.clock.now()
         if now < self.paused_until:
             self.world.later(self.paused_until - now, lambda: self.guarded(action, life))
-        elif self._survives(action):
+        elif self.survives(action):
             self.step()
 
     def step(self) -> None:
-        if not self._survives(self.core().work):
+        if not self.survives(self.core().work):
             return
         self.after_step()
         self.cut_short = False
@@ -161,7 +161,7 @@ class Process:
             self.world.note(f"{self.name} cannot start: {error}")
             raise Killed from error
 
-    def _survives(self, action: Callable[[], None]) -> bool:
+    def survives(self, action: Callable[[], None]) -> bool:
         try:
             action()
         except InvariantBroken:

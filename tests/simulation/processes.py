@@ -227,6 +227,13 @@ class NodeProcess(Process):
         self.transport.close()
         self.bulk.close()
 
+    @property
+    def ails(self) -> bool:
+        """Whether something is wrong with this machine itself, however the network is."""
+        paused = self.paused_until > self.world.clock.now()
+        ill = bool(self.runtime.problem) or self.disk.full or bool(self.hangs) or bool(self.lies)
+        return paused or ill
+
     def lose_power(self) -> None:
         super().lose_power()
         self.life += 1  # so that nothing happens any more of what was asked of the runtime

@@ -45,7 +45,7 @@ class Plan:
 
     clusters: int = 2
     nodes: int = 3
-    storm: float = 150.0
+    storm: float = 90.0
     fault_every: float = 2.0
     write_every: float = 2.0
     services: int = 5
@@ -62,6 +62,7 @@ class Plan:
         return cls(
             clusters=clusters,
             nodes=nodes,
+            storm=150.0,
             fault_every=dice.choice((0.4, 0.6, 0.8, 1.0, 2.0)),
             write_every=dice.choice((1.0, 2.0, 5.0)),
             instances=clusters * nodes * dice.choice((1, 2, 3, 4)),

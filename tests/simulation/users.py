@@ -42,8 +42,9 @@ class Users:
         self._instances = instances
         self._services: list[str] = []
         self._named = 0
+        self._in_doubt: set[str] = set()  # slots that what is being asked for may stop
         root.true_store.apply([Put(USERS, _CALLER.id, {"name": "user"}), Put(ORGANIZATIONS, _CALLER.organization, {})])
-        store = ShakyStore(root.true_store, lambda: root.trouble)
+        store = ShakyStore(root.true_store, lambda: root.trouble, root.at_write)
         catalog = Catalog(store)
         self._desired = Desired(store, catalog, world.new_id)
         self._changing = Changing(store, catalog, Views(store, catalog, NoFleet(), world.clock))
@@ -66,12 +67,19 @@ class Users:
         """One of them wants something. What the API does not acknowledge is not held against anybody."""
         if not self._root.alive or self._root.impostor or self._root.paused_until > self._world.clock.now():
             return
+        if not self._root.survives(self._say):
+            self._world.note("user gets no answer")
+            self._watch.wanted.difference_update(self._in_doubt)
+            return
+        self._root.guarded(lambda: None, self._root.life)
+
+    def _say(self) -> None:
+        """What is not acknowledged is not held against anybody; after a kill nobody knows what was done."""
+        self._in_doubt.clear()
         try:
             self._write()
         except (NotFound, StoreUnavailable) as error:
             self._world.note(f"user is told: {error}")
-            return
-        self._root.guarded(lambda: None, self._root.life)
 
     def _write(self) -> None:
         wanted = sorted(self._watch.wanted)
@@ -85,16 +93,19 @@ class Users:
             service = self._rng.choice(self._services)
             number = self._desired.add_instance(_CALLER, service)
             self._watch.wanted.add(f"{service}.{number}")
+            self._watch.acknowledged([f"{service}.{number}"])
             self._world.note(f"user wants {service[:6]}.{number}")
         elif wanted:
             slot = self._rng.choice(wanted)
             service, _, number_text = slot.partition(".")
+            self._in_doubt = {slot}
             self._desired.remove_instances(_CALLER, service, int(number_text))
             self._stopped([slot])
 
     def _replace_service(self) -> None:
         """A service is deleted, and another one declared."""
         service = self._rng.choice(self._services)
+        self._in_doubt = {slot for slot in self._watch.wanted if slot.startswith(service)}
         self._desired.delete_service(_CALLER, service)
         self._services.remove(service)
         self._stopped([slot for slot in self._watch.wanted if slot.startswith(service)])
@@ -120,6 +131,7 @@ class Users:
 
     def _scale_service(self, instances: int) -> None:
         service = self._rng.choice(self._services)
+        self._in_doubt = {slot for slot in self._watch.wanted if slot.startswith(service)}
         scaled = self._changing.scale(_CALLER, service, instances)
         self._watch.wanted.update(f"{service}.{number}" for number in scaled.added)
         self._world.note(f"user scales {service[:6]} to {instances}")
@@ -128,6 +140,7 @@ class Users:
     def _stopped(self, slots: list[str]) -> None:
         self._watch.wanted.difference_update(slots)
         self._watch.stopped.update(slots)
+        self._watch.acknowledged(slots)
         for slot in sorted(slots):
             self._world.note(f"user stops {slot[:6]}{slot[24:]}")
 

@@ -77,6 +77,7 @@ class Containers(Theme):
 
         def then(operation: Operation) -> None:
             self.note(f"{operation.kind} of {operation.attempt[:6]} on {node.name} fails")
+            self.tree.watch.ailed(node)
             chance.struck(self.told_above(node))
 
         node.trips.append(Trip(problem, chance.now, then))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.adversary import Adversary
 from tests.simulation.faults.theme import Chance, Force, Theme, fault
+from tests.simulation.forger import forge
 from tests.simulation.processes import NodeProcess
 
 if TYPE_CHECKING:
@@ -117,3 +118,18 @@ class People(Theme):
         if attack:
             self.note(f"an adversary at the broker of {parent.name}: {attack}")
         return self.below(parent, 2.0) if attack else None
+
+    @fault("attack from inside")
+    def insider(self, chance: Chance) -> Force | None:
+        """A child whose key somebody has speaks of what others run."""
+        child, parent = chance.link, chance.link.parent_process
+        others = [one for one in self.tree.children_of(parent) if one is not child and one.alive]
+        if not (others and child.alive and parent.alive) or child.child_link.state != "settled":
+            return None
+        given = [placed.current for placed in parent.parent.placements.values() if placed.current is not None]
+        foreign = sorted(one.attempt for one in given if one.child != child.identity.id)
+        if not foreign:
+            return None
+        self.note(f"{child.name} tells {parent.name} of {len(foreign)} attempts that it does not have")
+        forge(child, foreign, self.rng.choice(others))
+        return self.below(parent)

@@ -114,12 +114,12 @@ def who_refused_once_is_never_asked_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parent_loop, "ASK_AGAIN", float("inf"))
 
 
-@breaks(1)
+@breaks(1, 2)
 def silence_is_never_noticed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ParentLink, "_silence", lambda self, peer: float("inf"))
 
 
-@breaks(1, plan=Plan(often=("step of a runtime fails",)))
+@breaks(1, plan=Plan(clusters=1, nodes=1, instances=6, often=("step of a runtime fails",)))
 def what_failed_for_good_is_never_tried_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parent_loop, "RETRY_FIRST", 1e9)
     patch.setattr(parent_loop, "RETRY_LAST", 1e9)
@@ -243,7 +243,7 @@ def an_old_assignment_counts_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lanes, "admit", lambda self, kind, sequence: True)
 
 
-@breaks(4)
+@breaks(4, 5)
 def numbers_of_instances_are_used_again(patch: pytest.MonkeyPatch) -> None:
     add = Desired._add_instance
 

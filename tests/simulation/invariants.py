@@ -360,7 +360,7 @@ class Watch:
         running = sum((node.specifications[id].resources for id in known), NOTHING)
         if not running.fits_in(NODE_SIZE):
             raise InvariantBroken(6, f"{node.name} has {NODE_SIZE}, and runs {running}", node.name)
-        if node.runtime.starts[attempt] > 1 and attempt not in self.excused:
+        if node.runtime.starts[attempt] > 1 and attempt not in self.excused | self._lied:
             text = f"{node.name} started {attempt} again, though nothing had happened to it"
             raise InvariantBroken(8, text, node.name, attempt)
         self.excused.discard(attempt)

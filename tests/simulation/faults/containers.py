@@ -73,7 +73,7 @@ class Containers(Theme):
     @fault("step of a runtime fails", often=14, waits=True)
     def step_fails(self, chance: Chance) -> Force | None:
         node = self.a_node(chance.link)
-        problem = RuntimeFault("it failed as planned", permanent=self.rng.random() < 0.2)
+        problem = RuntimeFault("it failed as planned", permanent=self.rng.random() < 0.4)
 
         def then(operation: Operation) -> None:
             self.note(f"{operation.kind} of {operation.attempt[:6]} on {node.name} fails")

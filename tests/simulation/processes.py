@@ -322,7 +322,9 @@ class SimulatedFuse(MemoryFuse):
     def set(self, deadlines: Mapping[str, float]) -> None:
         super().set(deadlines)
         for deadline in set(deadlines.values()):
-            self._node.world.later(deadline + GRACE + PERIOD - self._node.clock.now(), self._look)
+            # By the slowest clock allowed: its rate may change meanwhile.
+            wait = (deadline + GRACE + PERIOD - self._node.clock.now()) * (1 + SETTINGS.clock_error)
+            self._node.world.later(wait, self._look)
 
     def _look(self) -> None:
         node = self._node

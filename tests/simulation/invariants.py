@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
-from mangrove.model.documents import SLOTS, Given
+from mangrove.model.documents import SLOTS, Given, Placement
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import NOTHING, Resources
 from mangrove.reconcile.child import LONGEST_DELAY
@@ -20,7 +20,7 @@ from tests.simulation.forger import CPU as FORGED_CPU
 from tests.simulation.forger import REASON as FORGED
 from tests.simulation.process import ParentProcess
 from tests.simulation.processes import NODE_SIZE, ClusterProcess, NodeProcess
-from tests.simulation.truth import Decided, attempts_of
+from tests.simulation.truth import Decided, attempts_of, wanted_of
 from tests.simulation.world import SETTINGS, InvariantBroken
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Watch:
         self.excused: set[str] = set()  # attempts that have a reason to be started again
         self.decided = Decided()
         self._current: dict[tuple[str, str], Given] = {}  # (parent, slot) → what was current
+        self.drained: set[str] = set()  # children that somebody has drained at some time
         self._lives: dict[str, tuple[int, bool]] = {}  # parent → its life, and whether all it decided then is durable
         self._given: dict[tuple[str, str], Resources] = {}  # (child, attempt) → what a true parent promised there
         self._renewing: dict[str, set[str]] = {}  # service → slots that ran, were replaced, and do not run yet
@@ -117,9 +118,18 @@ class Watch:
                 placement = parent.placements.get(slot) if slot is not None else None
                 if slot is None or placement is None or placement.current is None:
                     raise InvariantBroken(2, f"{name} assigns {attempt} to {child}, which no slot wants", name, attempt)
-                if slot in wanted or placement.current.attempt != attempt or placement.current.child != child:
+                if not any((given.attempt, given.child) == (attempt, child) for given in wanted_of(placement)):
+                    raise InvariantBroken(2, f"{name} wants two attempts of slot {slot}", name, slot)
+                if slot in wanted and not self._may_be_two(parent, placement):
                     raise InvariantBroken(2, f"{name} wants two attempts of slot {slot}", name, slot)
                 wanted.add(slot)
+
+    def _may_be_two(self, parent: Parent, placement: Placement) -> bool:
+        """Only what is moved away from a child that is, or just was, drained, and may run twice."""
+        current, successor = placement.current, placement.successor
+        if current is None or successor is None or parent._view.policy(successor.specification).exclusive:
+            return False
+        return current.child in self.drained
 
     def _promises(self, process: ParentProcess, parent: Parent) -> None:
         """What is promised of a child, and what the child still has of earlier promises, fits into it: 6."""
@@ -183,6 +193,8 @@ class Watch:
         if now is not None and (now.child, now.attempt) in self._given:
             return  # what it had before is back
         if parent.placements[slot].history[-1].reason.startswith("no news from"):
+            return
+        if before.child in self.drained:
             return
         policy, silence = parent._view.policy(before.specification), process.silence(before.child)
         peer = parent.link.peers[before.child]

@@ -50,7 +50,7 @@ class Decided:
         if read is not None and read.revision == revision:
             return read
         placements = {stored.id: stored.read(Placement) for stored in store.load(PLACEMENTS)}
-        current = {placed.current.attempt: placed for placed in placements.values() if placed.current is not None}
+        current = {given.attempt: placed for placed in placements.values() for given in wanted_of(placed)}
         desired = {stored.id: str(stored.document["desired"]) for stored in store.load(SLOTS)}
         known = read.known if read is not None else set()
         known.update(given.attempt for placed in placements.values() for given in attempts_of(placed))
@@ -60,5 +60,9 @@ class Decided:
 
 def attempts_of(placement: Placement) -> tuple[Given, ...]:
     """All attempts of a slot that may still run."""
-    wanted = (given for given in (placement.successor, placement.current) if given is not None)
-    return (*placement.leaving, *wanted)
+    return (*placement.leaving, *wanted_of(placement))
+
+
+def wanted_of(placement: Placement) -> tuple[Given, ...]:
+    """The attempts of a slot that shall run: two only while the child of one is drained."""
+    return tuple(given for given in (placement.current, placement.successor) if given is not None)

@@ -242,6 +242,9 @@ def test_undone_halfway_what_has_not_moved_stays() -> None:
         house.run(0.1)
     house.run(0.5)
     house.drain(drained=False)
+    [(slot, successor)] = [(one.slot, one.successor) for one in house.parent.placements.values() if one.successor]
+    house.parent.work()
+    assert house.parent.placements[slot].leaving == (successor,), "what was begun there holds its room until it is gone"
     house.run(20.0)
     assert (len(house.on("n0")), len(house.on("n1"))) == (3, 1)
     assert len(house.nodes[0].running) == 3

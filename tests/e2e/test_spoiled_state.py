@@ -150,11 +150,6 @@ def test_a_spoiled_store_is_said_and_never_replaced_by_an_empty_one(tree: Tree, 
         assert "restore a backup, or move it and the files beside it away" in program.said()
         assert path.read_bytes() == spoilt, how
         path.write_bytes(whole)
-    path.unlink()
-    path.with_name(f"{path.name}-wal").write_bytes(b"what was written last")
-    assert says(program, "is missing, but its log"), program.said()
-    path.with_name(f"{path.name}-wal").unlink()
-    path.write_bytes(whole)
     assert tree.running(service) == before
     program.start()
     tree.settle()
@@ -168,7 +163,6 @@ def test_other_spoiled_files_of_parents_are_said_with_the_way_out(tree: Tree) ->
     cluster.kill()
     for name, way_out in {
         "secrets/identity.json": "put it back from a backup, or remove it and join the root anew",
-        "secrets/parent.key": "put the right file back from a backup",
         "ports.json": "remove it, and give --mqtt-port the port that the children know",
     }.items():
         path = cluster.data / name

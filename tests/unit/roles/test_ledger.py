@@ -24,7 +24,7 @@ class Books:
         self.ledger = Ledger(ShakyStore(self.disk, lambda: self.trouble, self._count), lease)
 
     def _count(self, moment: str) -> None:
-        self.batches += moment == "after"
+        self.batches += moment == "synced"
 
     def there(self) -> dict[str, object]:
         return {stored.id: stored.document["n"] for stored in self.disk.load("things")}
@@ -140,7 +140,7 @@ class _FailsAfter(ShakyStore):
 
     def _written(self, moment: str) -> None:
         self._books._count(moment)
-        if moment == "after":
+        if moment == "synced":
             self._left -= 1
             if self._left == 0:
                 self._books.trouble = "write"

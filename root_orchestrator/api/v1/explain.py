@@ -79,7 +79,7 @@ class Explained(msgspec.Struct, frozen=True):
     slots: list[SlotExplained]
 
 
-class Trying(msgspec.Struct, frozen=True):
+class Trying(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """instances: of each service that the SLA declares."""
 
     instances: Annotated[int, Meta(ge=1, le=1000)] = 1

@@ -5,7 +5,6 @@ The one writer of `placements`.
 
 from __future__ import annotations
 
-import heapq
 import logging
 from collections import Counter
 from collections.abc import Hashable
@@ -30,6 +29,7 @@ from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
 from mangrove.roles.rollouts import Rollouts
 from mangrove.roles.view import FleetView
+from mangrove.roles.wakes import Wakes
 from mangrove.store.interface import Delete, Put, Store
 
 log = logging.getLogger(__name__)
@@ -62,8 +62,7 @@ class Slots:
         self._homeless: set[str] = set()  # slots that want a child: they have none, or a silent one
         self._dirty: set[str] = set()
         self._told: set[str] = set()
-        self._wakes: list[tuple[float, str]] = []  # a heap of (seconds of `Clock.now`, slot)
-        self._waking: dict[str, float] = {}  # slot → wall-clock seconds at which it wants to be woken
+        self._wakes = Wakes()  # of slots, on `Clock.now`
         self._moves: Moves = {}
         self._turns: dict[
             str, str
@@ -314,18 +313,13 @@ class Slots:
 
     def _wake_at(self, id: str, wall: float) -> None:
         """Decide about a slot again at `wall` (wall-clock seconds) at the latest."""
-        if self._waking.get(id) != wall:
-            # Waited for on a clock that does not jump; the wall's may, and it is then said anew how long it is.
-            self._waking[id] = wall
-            heapq.heappush(self._wakes, (self._clock.now() + max(0.0, wall - self._clock.wall()), id))
+        # Waited for on a clock that does not jump; the wall's may, and it is then said anew how long it is.
+        self._wakes.ask(id, self._clock.now() + max(0.0, wall - self._clock.wall()))
 
     def _wake(self) -> None:
-        now = self._clock.now()
-        while self._wakes and self._wakes[0][0] <= now:
-            _, id = heapq.heappop(self._wakes)
-            self._waking.pop(id, None)
-            self._dirty.add(id)
-            self._told.add(id)  # what time alone has changed, such as whether its child is given up
+        ids = self._wakes.due(self._clock.now())
+        self._dirty.update(ids)
+        self._told.update(ids)  # what time alone has changed, such as whether its child is given up
 
     def _place(self, id: str, placement: Placement) -> None:
         """Let `placement` stand for the slot: reservations, indexes, and what the children are to be told."""
@@ -408,7 +402,7 @@ class Slots:
 
     def seconds_to_wake(self) -> float:
         """Seconds until `decide` has something to do by itself."""
-        return max(0.0, self._wakes[0][0] - self._clock.now()) if self._wakes else float("inf")
+        return max(0.0, self._wakes.next() - self._clock.now())
 
     def _name(self, slot: Slot | None) -> str:
         if slot is None:

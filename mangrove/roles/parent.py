@@ -6,6 +6,7 @@ store, decide, make durable, and only then act.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
@@ -82,6 +83,7 @@ class Parent:
         preferences: tuple[Preference, ...] = (),
         behind: Callable[[float], float] = lambda now: 0.0,
     ) -> None:
+        self.acquired = clock.now()
         lease = store.acquire(CONTROLLER, holder)
         if lease is None:
             raise Conflict("another controller holds the store's lease: stop it, or wait until it is over")
@@ -90,6 +92,9 @@ class Parent:
         self.lease: Lease = lease
         #: Called with a child whose connection broke or began anew, or that was removed, and why.
         self.on_broken: Callable[[str, str], object] = lambda child, why: None
+        #: Until when nobody else can have taken the store's lease over (`Clock.now`). Afterwards another parent may
+        #: wait for children to stop what is exclusive, so they are not told that they are heard.
+        self.held_until: Callable[[], float] = lambda: math.inf
         self.fleet = Fleet(noun, preferences, position)
         self._hears_clusters = noun == "cluster"
         self._transport = transport
@@ -134,7 +139,7 @@ class Parent:
             specification=catalogue.json,
             tenure=terms.tenure,
             revision=lambda: self._ledger.revision,
-            behind=behind,
+            behind=lambda now: max(behind(now), now - self.held_until()),
             rng=rng,
         )
         self._chronicle = Chronicle(

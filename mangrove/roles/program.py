@@ -175,7 +175,9 @@ class Running:
         self._stopping = threading.Event()
         self._asked_to_end = threading.Event()
         self._lost = False
-        self._renewal = Renewal(base.store, parent.lease, base.store_lease, self._on_lost)
+        self._renewal = Renewal(base.store, parent.lease, base.store_lease, base.clock, parent.acquired, self._on_lost)
+        if base.shared:
+            parent.held_until = lambda: self._renewal.held_until
         self._watcher = threading.Thread(target=self._watch, name="store feed", daemon=True)
 
     def start(self) -> None:

@@ -20,6 +20,7 @@ from mangrove.base.clock import Clock
 from mangrove.base.errors import InvalidInput
 from mangrove.base.files import write_atomically
 from mangrove.base.ids import is_id, new_id
+from mangrove.model.specification import CLOCK_ERROR
 from mangrove.store.interface import Lease, Store, StoreUnavailable
 from mangrove.store.sqlite import SqliteStore
 
@@ -105,13 +106,22 @@ def take_lease(opened: Opened, name: str, seconds: float, clock: Clock, sleep: C
 
 
 class Renewal:
-    """Renews a lease of a shared store in a thread of its own; `on_lost` is called when it has been taken over."""
+    """Renews a lease of a shared store in a thread of its own; `on_lost` is called when it has been taken over.
 
-    def __init__(self, store: Store, lease: Lease, seconds: float, on_lost: Callable[[], None]) -> None:
+    seconds: of the lease. since: when it was known to be held (`Clock.now`).
+    """
+
+    def __init__(
+        self, store: Store, lease: Lease, seconds: float, clock: Clock, since: float, on_lost: Callable[[], None]
+    ) -> None:
         self._store = store
         self._lease = lease
+        self._clock = clock
         self._period = seconds / _A_LEASE
+        self._sure = seconds * (1 - CLOCK_ERROR)
         self._on_lost = on_lost
+        #: Until then nobody else can have taken it over: who stands by watches it stand still for a whole lease.
+        self.held_until = since + self._sure
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store lease", daemon=True)
 
@@ -127,6 +137,7 @@ class Renewal:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._period):
+            asked = self._clock.now()
             try:
                 renewed = self._store.renew(self._lease)
             except StoreUnavailable:
@@ -135,6 +146,7 @@ class Renewal:
                 log.error("another program has taken the store's lease over: this one ends")
                 self._on_lost()
                 return
+            self.held_until = asked + self._sure
 
 
 def _installation(data: Path) -> str:

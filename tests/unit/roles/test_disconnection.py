@@ -337,3 +337,19 @@ def test_leases_from_a_second_to_an_hour(shore: Shore, lease: float) -> None:
     assert shore.home(slot) is home
     shore.run(0.16 * lease + 2.5)
     assert shore.home(slot) is not home
+
+
+def test_who_may_have_lost_the_lease_of_its_store_does_not_tell_children_that_they_are_heard() -> None:
+    """Another parent that took over, and does not hear them, may be waiting for them to stop."""
+    shore = Shore()
+    shore.with_children(1)
+    link = shore.children[0].role.link
+    assert link.vouched > shore.clock.now() - 3.0
+    held_until = shore.clock.now()
+    shore.parent.held_until = lambda: held_until
+    shore.run(60.0)
+    assert link.state == "settled", "all else goes on"
+    assert held_until - 3.0 < link.vouched <= held_until
+    shore.parent.held_until = lambda: shore.clock.now() + 1.0
+    shore.run(3.0)
+    assert link.vouched > held_until + 60.0 - 3.0

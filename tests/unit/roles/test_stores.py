@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mangrove.base.clock import VirtualClock
+from mangrove.base.clock import SystemClock, VirtualClock
 from mangrove.base.errors import InvalidInput
 from mangrove.roles.stores import VARIABLE, Opened, Renewal, open_store, store_argument, take_lease
 from mangrove.store.interface import Lease
@@ -139,7 +139,8 @@ def test_a_holder_renews_until_it_is_over() -> None:
     lease = store.acquire("controller", "first")
     assert lease is not None
     lost = threading.Event()
-    renewal = Renewal(store, lease, 0.02, lost.set)
+    began = SystemClock().now()
+    renewal = Renewal(store, lease, 0.02, SystemClock(), 0.0, lost.set)
     renewal.start()
     seen = lease.counter
     while seen < lease.counter + 3:  # it moves
@@ -147,6 +148,7 @@ def test_a_holder_renews_until_it_is_over() -> None:
         assert now is not None
         assert not lost.is_set()
         seen = now.counter
+    assert renewal.held_until > began
     while True:  # it moves under our hands
         now = store.lease("controller")
         assert now is not None

@@ -208,7 +208,8 @@ class Cluster:
             return None
         given_up = placement is not None and parent.is_given_up(placement)
         if slot is None or slot.desired == "stop":
-            return Status(id, Phase.STOPPING, "being removed", given_up=given_up)
+            withdrawn = placement is not None and placement.current is None
+            return Status(id, Phase.STOPPING, "being removed", given_up=given_up and withdrawn)
         held = parent.holds.get(id)
         if held is not None and not (placement is not None and placement.final is not None):
             return Status(id, Phase.HELD, held.text, since=held.since)

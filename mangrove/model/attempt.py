@@ -28,7 +28,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: one line for a person whenever it is not simply running. since: wall-clock seconds at which this phase
     began. node, node_name, address: where it runs (empty while nowhere). silent: this is the last word of a node that
     is not heard now. given_up: that has lasted for as long as its policy says, so that it may be run elsewhere, and
-    there is nowhere beside that node; what is exclusive is then known to have stopped there.
+    there is nowhere beside that node; what is stopping and exclusive is then known to have stopped there.
     """
 
     attempt: str

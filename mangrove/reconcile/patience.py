@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from mangrove.model.documents import Given
+from mangrove.model.phases import Phase
 from mangrove.reconcile.absence import Absence, time_to_have_stopped, time_to_replace
 from mangrove.reconcile.view import View
 
@@ -26,7 +27,8 @@ def time_to_move(given: Given, view: View) -> float:
 def time_to_end(given: Given, view: View) -> float:
     """Seconds until an attempt is known to run no more, if nothing more is heard; infinite when that takes a word."""
     status, policy, absence = view.status(given), view.policy(given.specification), view.absence(given.child)
-    if status is not None and status.given_up and policy.exclusive:
+    # Said of what is still wanted there it is no promise: a node that comes back just now would start it again.
+    if status is not None and status.given_up and status.phase is Phase.STOPPING and policy.exclusive:
         return 0.0
     return time_to_have_stopped(policy, absence) if absence is not None else math.inf
 

@@ -710,9 +710,18 @@ def test_a_cluster_does_not_hand_back_what_may_still_run() -> None:
     assert case.final() is Phase.REFUSED
 
 
-def test_the_root_believes_a_cluster_that_says_that_it_has_stopped() -> None:
+def test_the_root_believes_a_cluster_that_says_that_it_has_stopped_only_once_that_has_withdrawn_it() -> None:
+    """Until then the node, back this very moment, would start it again by the cluster's word."""
     case = with_policy(EXCLUSIVE)
+    old = case.attempt
     case.says(Phase.RUNNING, "node x silent for 26.0 s", given_up=True)
+    case.decide()
+    assert case.homeless()
+    assert case.leaving() == [old]
+    case.children.statuses[old] = Status(old, Phase.STOPPING, "being removed")
+    case.decide()
+    assert case.homeless()
+    case.children.statuses[old] = Status(old, Phase.STOPPING, "being removed", given_up=True)
     case.decide()
     assert case.child == "n2"
 

@@ -40,7 +40,8 @@ class Plan:
 
     storm: virtual seconds with faults. fault_every, write_every: mean seconds between. instances: most that users want
     at once. part_bytes: of state in one message; production's own is so large that no set here would need two.
-    often: names of faults that strike ten times as often as they would. readers: of logs, at once.
+    often: names of faults that strike ten times as often as they would. readers: of logs, at once. exclusive: whether
+    all services are.
     """
 
     clusters: int = 2
@@ -53,6 +54,7 @@ class Plan:
     part_bytes: int = 700
     often: tuple[str, ...] = ()
     readers: int = 2
+    exclusive: bool = False
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -68,6 +70,7 @@ class Plan:
             instances=clusters * nodes * dice.choice((1, 2, 3, 4)),
             part_bytes=dice.choice((400, 700, 700, 96 * 1024)),
             readers=dice.choice((0, 2, 4, 5, 5)),
+            exclusive=dice.random() < 0.15,
         )
 
 
@@ -89,7 +92,7 @@ class Tree:
         self.children: list[ClusterProcess | NodeProcess] = [*self.clusters, *self.nodes]
         self.processes: list[Process] = [*self.parents, *self.nodes]
         self.watch = Watch(self)
-        self.users = Users(self.world, self.root, self.watch, self.rng, plan.instances)
+        self.users = Users(self.world, self.root, self.watch, self.rng, plan.instances, exclusive=plan.exclusive)
         self.faults = Faults(self, self.rng, plan.often)
         self.readers = [
             Reader(self.world, self.root, random.Random(f"{seed} {number}"), lazy=number == 2, hasty=_HASTE[number])

@@ -32,14 +32,25 @@ EXCLUSIVE = (3.0, 8.0)
 
 
 class Users:
-    """They want at most `instances` of all services together. The API answers while the root does."""
+    """They want at most `instances` of all services together. The API answers while the root does. exclusive: whether
+    all services are."""
 
-    def __init__(self, world: World, root: RootProcess, watch: Watch, rng: random.Random, instances: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        root: RootProcess,
+        watch: Watch,
+        rng: random.Random,
+        instances: int,
+        *,
+        exclusive: bool = False,
+    ) -> None:
         self._world = world
         self._root = root
         self._watch = watch
         self._rng = rng
         self._instances = instances
+        self._exclusive = exclusive
         self._services: list[str] = []
         self._named = 0
         self._in_doubt: set[str] = set()  # slots that what is being asked for may stop
@@ -155,7 +166,7 @@ class Users:
             resources=self._needs(impossible=impossible),
             one_shot=one_shot,
             ports=(Port(8080, 80),) if port else (),
-            disconnect=self._policy(exclusive),
+            disconnect=self._policy(exclusive or self._exclusive),
         )
         return DeclaredService(name, "ns", specification, {})
 

@@ -18,7 +18,7 @@ from mangrove.model.specification import Specification
 from mangrove.roles.bulk import Relay
 from mangrove.roles.parent import Parent
 from node_engine.fuse import MemoryFuse
-from node_engine.fuse_process import GRACE, PERIOD, overdue
+from node_engine.fuse_process import GRACE, LOOK, PERIOD, overdue
 from node_engine.node import Node
 from node_engine.operations import Operation, Result
 from node_engine.runtimes.interface import Instance, RuntimeFault, Workload
@@ -318,6 +318,7 @@ class SimulatedFuse(MemoryFuse):
     def __init__(self, node: NodeProcess) -> None:
         super().__init__()
         self._node = node
+        self._looking = False
 
     def set(self, deadlines: Mapping[str, float]) -> None:
         super().set(deadlines)
@@ -328,10 +329,19 @@ class SimulatedFuse(MemoryFuse):
 
     def _look(self) -> None:
         node = self._node
-        for attempt in sorted(overdue(self.deadlines, node.clock.now()) & node.runtime.running):
+        late = overdue(self.deadlines, node.clock.now())
+        if late and not self._looking:
+            self._looking = True
+            node.world.later(LOOK, self._again)
+        for attempt in sorted(late & node.runtime.running):
             node.world.note(f"the fuse of {node.name} ends {attempt[:6]}")
             node.on_cut_off(node, attempt)
             node.runtime.crash(attempt, 137)
+
+    def _again(self) -> None:
+        """What a dead engine had asked for may appear later."""
+        self._looking = False
+        self._look()
 
 
 def child_identity(world: World, parent: str, identity: Identity, incarnation: int, boot: str) -> ChildIdentity:

@@ -53,6 +53,13 @@ def test_it_runs_until_its_time_is_over_and_again_when_it_is_still_wanted(world:
     assert world.violations == []
 
 
+def test_the_engine_wakes_for_it(world: World) -> None:
+    deploy(world, DATABASE)
+    world.above = Above(101.3, settled=True)
+    world.run(31.0)
+    assert world.engine.next_wake(world.clock.now()) == pytest.approx(131.3)
+
+
 def test_an_engine_that_was_killed_takes_up_the_time_that_was_left(world: World) -> None:
     (database,) = deploy(world, DATABASE)
     world.above = Above()

@@ -119,6 +119,7 @@ class Peer:
     removed: dict[str, int] = field(default_factory=dict)  # attempt → the version that no longer has it
     first_version: int = 0  # versions below are of an earlier life of the parent
     calls: dict[str, tuple[float, Callable[[Reply], None]]] = field(default_factory=dict)
+    asks: bool = False  # whether it has reported all again, since nothing has told it yet what shall run
     withheld: bool = False  # whether no assign may be sent: it would stop what is still being asked about
     vouched_from: int = 0  # a child that has not applied this version may run what our own parent took from us long ago
 
@@ -399,6 +400,10 @@ class ParentLink:
             first = peer.state == "greeted" and step.channel == STATUS and applied.complete
             if first:
                 peer.state = "live"
+            elif peer.state == "live" and step.channel == STATUS and applied.complete:
+                # It waits for the assign that begins its session, which was lost, though it may hold what that led to.
+                peer.asks = True
+                self._unsent.add(child)
             self.events.append(Reported(child, step.channel, applied, first))
         if report.usage:
             self.events.append(Measured(child, report.usage))
@@ -466,7 +471,7 @@ class ParentLink:
 
     def _send_what_lacks(self, child: str, peer: Peer, applied: Mark, now: float) -> None:
         target = peer.assignment.mark
-        if peer.assigned is None:
+        if peer.assigned is None or peer.asks:
             self._send_assignment(child, peer, applied.digest, now)
         elif applied != target and now - peer.awaited >= REPAIR_AFTER:
             # However often it changes meanwhile: what builds on a message that was lost leads nowhere.
@@ -479,7 +484,7 @@ class ParentLink:
     def _send_assignment(self, child: str, peer: Peer, base: str, awaited: float) -> None:
         for step in peer.assignment.steps_from(base):
             self._send(child, peer, ASSIGN, Assign(step, self._tenure, self._revision()))
-        peer.assigned, peer.awaited = peer.assignment.mark, awaited
+        peer.assigned, peer.awaited, peer.asks = peer.assignment.mark, awaited, False
 
     def _send(
         self,

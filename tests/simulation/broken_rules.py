@@ -5,6 +5,7 @@ A broken rule is a change to production code, made through pytest's monkeypatch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 
 from cluster_orchestrator import desired as cluster_desired
+from cluster_orchestrator.cluster import Cluster
 from mangrove.base.digest import hex_of
 from mangrove.base.errors import NotFound
 from mangrove.link import parent as parent_link
@@ -36,7 +38,7 @@ from mangrove.placement.words import Rows
 from mangrove.reconcile import child as child_loop
 from mangrove.reconcile import parent as parent_loop
 from mangrove.reconcile import rollout as rollout_rules
-from mangrove.reconcile.child import Life, Moment, Record
+from mangrove.reconcile.child import Above, Life, Moment, Record
 from mangrove.reconcile.placements import without_current
 from mangrove.reconcile.rollout import Member, Standing
 from mangrove.reconcile.view import Decision, Told
@@ -179,13 +181,40 @@ def what_was_leaving_a_child_is_wanted_when_it_returns(patch: pytest.MonkeyPatch
     patch.setattr(Slots, "child_changed", also_leaving)
 
 
+#: Trees in which nothing may run twice, and much is cut off.
+EXCLUSIVE = Plan(
+    write_every=5.0, instances=8, often=("cut off", "paused", "killed", "reboot"), readers=0, exclusive=True
+)
+
+
+@breaks(2, plan=EXCLUSIVE)
+def what_is_exclusive_may_run_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(child_loop, "may_run_until", lambda record, before, above, now: math.inf)
+
+
+@breaks(2, plan=EXCLUSIVE)
+def a_cluster_vouches_for_nodes_without_its_root(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Cluster, "_behind", lambda self, now: 0.0)
+
+
+@breaks(2, plan=EXCLUSIVE)
+def who_hears_its_parent_again_starts_what_it_had(patch: pytest.MonkeyPatch) -> None:
+    """Before the parent has said what is still wanted there."""
+    rule = child_loop.may_run_until
+
+    def hasty(record: Record, before: float, above: Above, now: float) -> float:
+        return rule(record, before, above._replace(settled=True), now)
+
+    patch.setattr(child_loop, "may_run_until", hasty)
+
+
 # -- 3: no orphans
 
 
 @breaks(3, 8)
 def a_node_never_stops_what_is_not_assigned(patch: pytest.MonkeyPatch) -> None:
     next_step = child_loop.next_step
-    patch.setattr(child_loop, "next_step", lambda life, wanted, moment: next_step(life, True, moment))
+    patch.setattr(child_loop, "next_step", lambda life, wanted, moment, until: next_step(life, True, moment, until))
 
 
 @breaks(3, 6, plan=Plan(often=("state damaged",)))

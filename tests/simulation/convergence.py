@@ -44,11 +44,7 @@ def _of_wanted(tree: Tree, slot: Slot, running: int) -> str:
         return "has completed, and runs again" if running else ""
     if running > 1:
         return f"runs {running} times"
-    if (
-        not running
-        and _specification(tree, slot).disconnect.lost_after == "never"
-        and _waits_for_the_dead(tree, slot.id)
-    ):
+    if not running and _specification(tree, slot).policy.lost_after == "never" and _waits_for_the_dead(tree, slot.id):
         return ""
     if not running:
         if not placement.reason and placement.current is None:

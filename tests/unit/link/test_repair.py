@@ -268,3 +268,21 @@ def assigns(talk: Talk) -> list[Sync]:
             assert isinstance(message, Assign)
             steps.append(message.step)
     return steps
+
+
+def test_a_lost_assign_that_changes_nothing_is_sent_again_too() -> None:
+    """The child holds that already, so no digest shows that it was lost; but it waits for it to be settled."""
+    talk = Talk()
+    talk.settle()
+    talk.parent.assign("c", {"a1": Attempt("a1", "service", 0, 1, "specification")}, frozenset())
+    talk.steps(3.0)
+    talk.child.rejoin(talk.now)
+    talk.lost = lambda direction, kind: kind == "assign"
+    talk.steps(1.0)
+    assert talk.state() == "reporting"
+    talk.lost = lambda direction, kind: False
+    talk.steps(3.0)
+    assert talk.state() == "settled"
+    said = talk.said("down").count("assign")
+    talk.steps(10.0)
+    assert talk.said("down").count("assign") == said

@@ -100,7 +100,7 @@ def a_store_is_always_there(patch: pytest.MonkeyPatch) -> None:
 # -- 1: it converges
 
 
-@breaks(1)
+@breaks(1, plan=Plan(readers=0, often=("bad weather", "partition upwards")))
 def a_lost_report_is_not_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChildLink, "_repair", lambda self, held, asked, now: None)
 
@@ -222,7 +222,7 @@ def a_node_leaves_alone_what_it_does_not_know(patch: pytest.MonkeyPatch) -> None
     patch.setattr(Engine, "_remove_unclaimed", lambda self, moment: None)
 
 
-@breaks(3)
+@breaks(3, 2)
 def a_cluster_is_not_told_what_the_root_withdrew(patch: pytest.MonkeyPatch) -> None:
     put = cluster_desired._put
     patch.setattr(cluster_desired, "_put", lambda attempt, desired: put(attempt, "run"))
@@ -451,7 +451,7 @@ def a_child_obeys_an_older_term(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChildLink, "_obey", lambda self, header, now: obey(self, _of_term(header, self.term), now))
 
 
-@breaks(11, 4)
+@breaks(11, 4, 2)
 def a_parent_believes_that_it_said_anything(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Terms, "may_have_said", lambda self, *said: True)
 
@@ -663,11 +663,11 @@ def what_crashed_is_left_alone(patch: pytest.MonkeyPatch) -> None:
 def what_fell_with_the_machine_is_left_alone(patch: pytest.MonkeyPatch) -> None:
     next_step = child_loop.next_step
 
-    def after_a_boot(life: Life, wanted: bool, moment: Moment) -> Any:
+    def after_a_boot(life: Life, wanted: bool, moment: Moment, *rest: Any) -> Any:
         record = life.record
         if wanted and record.phase is Phase.BACKING_OFF and record.boot and record.boot != moment.boot:
             return life, None
-        return next_step(life, wanted, moment)
+        return next_step(life, wanted, moment, *rest)
 
     patch.setattr(child_loop, "next_step", after_a_boot)
 

@@ -33,6 +33,9 @@ ORPHAN_PATIENCE = 30.0
 #: How long a node may take to start again what ended, once nothing ails it: a look at its runtime, and the steps.
 RESTART_PATIENCE = 15.0
 
+#: What a parent's clock may be ahead of true time, for each second.
+_FAST = 1 + SETTINGS.clock_error
+
 #: Virtual seconds for which what a false store has said may still be on its way.
 ECHO = 10.0
 
@@ -200,7 +203,7 @@ class Watch:
         peer = parent.link.peers[before.child]
         if policy.act_on_gone and not policy.exclusive and policy.lost_after != "never" and peer.gone is not None:
             return
-        if before.child not in self._silent[process.name] or silence < policy.replaced_after(SETTINGS.lease):
+        if before.child not in self._silent[process.name] or silence * _FAST < policy.replaced_after(SETTINGS.lease):
             text = f"{process.name} took slot {slot} from {parent.name(before.child)}, silent for {silence:.2f} s"
             raise InvariantBroken(8, f"{text}: {policy}", process.name, parent.name(before.child), slot)
 

@@ -116,7 +116,7 @@ class Watch:
     def _one_wanted_attempt(self, name: str, parent: Parent) -> None:
         wanted: set[str] = set()
         for child, peer in parent.link.peers.items():
-            for attempt in peer.assignment.ids:
+            for attempt in peer.assignment.ids - parent.adopted.keys():
                 slot = parent.slot_of(attempt)
                 placement = parent.placements.get(slot) if slot is not None else None
                 if slot is None or placement is None or placement.current is None:

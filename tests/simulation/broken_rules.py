@@ -211,7 +211,7 @@ def who_hears_its_parent_again_starts_what_it_had(patch: pytest.MonkeyPatch) -> 
 # -- 3: no orphans
 
 
-@breaks(3, 8)
+@breaks(3, 6, 8)
 def a_node_never_stops_what_is_not_assigned(patch: pytest.MonkeyPatch) -> None:
     next_step = child_loop.next_step
     patch.setattr(child_loop, "next_step", lambda life, wanted, moment, until: next_step(life, True, moment, until))

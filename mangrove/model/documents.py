@@ -170,6 +170,7 @@ class Adopted(msgspec.Struct, frozen=True):
     """What a child runs, and a store that was brought back does not know: kept until somebody has said what about it.
 
     name: for people, `application.service.number`. dropped: an operator, or time, has said that it shall be stopped.
+    exclusive: no other attempt of its slot may run beside it.
     """
 
     attempt: Attempt
@@ -179,6 +180,7 @@ class Adopted(msgspec.Struct, frozen=True):
     resources: Resources
     since: float
     dropped: bool = False
+    exclusive: bool = False
 
 
 class Observed(msgspec.Struct, frozen=True):

@@ -16,7 +16,14 @@ from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Given, Placement, Refusal, Slot
 from mangrove.model.phases import Phase
 from mangrove.reconcile.failing import failed_on
-from mangrove.reconcile.patience import after, not_to_run_beside, time_to_end, time_to_move, why_it_stays
+from mangrove.reconcile.patience import (
+    after,
+    not_to_run_beside,
+    time_to_end,
+    time_to_know,
+    time_to_move,
+    why_it_stays,
+)
 from mangrove.reconcile.placements import settle_leaving, waiting, without_current
 from mangrove.reconcile.returning import choose_on_return
 from mangrove.reconcile.view import Decision, Told, View, runs
@@ -233,6 +240,10 @@ def _give_away(
         if wait > 0:
             stays = waiting(placement, f"waits until it has stopped on {view.name(last.child)}", now)
             return Decision(stays, wake=after(wait, now), told=tuple(told))
+    wait = time_to_know(slot.specification, view)
+    if wait > 0:
+        stays = waiting(placement, "waits until what the lost store may have started elsewhere has stopped", now)
+        return Decision(stays, wake=after(wait, now), told=tuple(told))
     placement = _ask_again(placement, now)
     given_up = frozenset(given.child for given in placement.leaving if time_to_move(given, view) <= 0)
     where = view.place(slot, placement.refused, given_up, failed_on(placement, slot.specification, now))

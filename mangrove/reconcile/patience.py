@@ -33,6 +33,12 @@ def time_to_end(given: Given, view: View) -> float:
     return time_to_have_stopped(policy, absence) if absence is not None else math.inf
 
 
+def time_to_know(specification: str, view: View) -> float:
+    """Seconds until all that must not run beside an attempt of this specification is known, or has stopped."""
+    policy = view.policy(specification)
+    return max(0.0, policy.stopped_after - view.unknown) if policy.exclusive else 0.0
+
+
 def not_to_run_beside(specification: str, others: Iterable[Given], view: View) -> list[Given]:
     """Of these attempts those that must have ended before one of this specification runs: all of them if it is
     exclusive, and those that are in any case."""

@@ -39,6 +39,11 @@ class View(Protocol):
     def policy(self, specification: str) -> Disconnect:
         """What becomes of an attempt of this specification while its child is not heard."""
 
+    @property
+    def unknown(self) -> float:
+        """Seconds for which nobody was heard who may run what this parent does not know of; infinite unless its store
+        was brought back from a copy."""
+
     def place(
         self,
         slot: Slot,
@@ -81,6 +86,12 @@ class Decision:
     placement: Placement | None
     wake: float | None = None
     told: tuple[Told, ...] = ()
+
+
+def stands(status: Status | None) -> bool:
+    """Whether an exclusive attempt is proved to be its slot's by its child's word: it runs there, so nobody can have
+    let another run; or a person holds it there."""
+    return runs(status) or (status is not None and status.phase is Phase.HELD)
 
 
 def runs(status: Status | None) -> bool:

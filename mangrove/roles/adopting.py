@@ -4,6 +4,8 @@ An old copy lacks what was decided after it was made. For a set time nothing of 
 the store does not know is asked for by `call`, and until the answer is there that child is sent no assignment. What is
 an instance that the store wants, given away later than the store knows, becomes that instance's attempt. All else is
 kept, assigned to its child as it is, and listed until an operator, or the end of the time, says what becomes of it.
+What is exclusive is kept only while it runs, since its time may be over and another have its place; and of two that
+run, the one that was given away later.
 
 Until the children that the store knows had one lease to report, nothing is decided: an instance that seems to be
 nowhere may be about to be adopted.
@@ -12,6 +14,7 @@ nowhere may be about to be adopted.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -25,6 +28,7 @@ from mangrove.model.attempt import Attempt
 from mangrove.model.documents import ADOPTED, SPECIFICATIONS, Adopted
 from mangrove.model.specification import Specification
 from mangrove.placement.fleet import Fleet
+from mangrove.reconcile.view import stands
 from mangrove.roles.child import HELD
 from mangrove.roles.chronicle import Ask
 from mangrove.roles.journal import Journal
@@ -38,6 +42,7 @@ log = logging.getLogger(__name__)
 _TIMEOUT, _RETRY = 5.0, 1.0
 #: Seconds for which nothing is decided for want of an answer: ten questions that were lost.
 PATIENCE = 60.0
+_RIVAL = "it is exclusive, and another attempt has its place"
 #: Ids in one question.
 _ASKED = 200
 
@@ -83,6 +88,11 @@ class Adopting:
         self._seen = (0, -1)  # how many are known, and the state of what is wanted, when they were last compared
         self._wanting: dict[str, list[str]] = {}  # child → attempts that it is yet to tell of
         self._due: dict[str, float] = {}  # child → when to ask it
+        self._unreported: set[str] = set()  # children that were welcomed, and have not yet said what they run
+        #: Since when all who were heard have told what they run (`Clock.now`): what others run stops, if exclusive.
+        self._known_since = clock.now() if self.active else -math.inf
+        if self.active:
+            slots.doubt()
         for stored in store.load(ADOPTED):
             self._take(stored.read(Adopted))
 
@@ -101,14 +111,29 @@ class Adopting:
         """Whether a child has not yet said what it runs."""
         return bool(self._wanting)
 
+    @property
+    def unknown(self) -> float:
+        """Seconds for which nobody was heard who may run what the store does not know of; infinite unless it was
+        brought back."""
+        return self._clock.now() - self._known_since
+
     def heed(self, events: Iterable[link.Event]) -> None:
         """The link has learnt something. Call it before anything is sent in answer."""
         for event in events:
-            if isinstance(event, link.Reported) and event.first and event.channel == STATUS:
+            if isinstance(event, link.Greeted):
+                self._unreported.add(event.child)
+            elif isinstance(event, link.Silent):
+                self._unreported.discard(event.child)
+            elif isinstance(event, link.Reported) and event.first and event.channel == STATUS:
+                self._unreported.discard(event.child)
+                self._slots.reported(event.child)
                 if self.active:
                     self._look(event.child)
                 else:
                     self._link.withhold(event.child, False)
+        self._unreported &= self._link.peers.keys()
+        if self.active and (self._unreported or self._wanting):
+            self._known_since = self._clock.now()
 
     def _look(self, child: str) -> None:
         statuses = self._link.peers[child].status.entries
@@ -147,12 +172,30 @@ class Adopting:
         over, seen = not self.active, (len(self._known), self._slots.wishes)
         if not over and seen == self._seen:
             return
+        newest: dict[tuple[str, int], int] = {}
+        for adopted in self._known.values():
+            if adopted.exclusive and not adopted.dropped:
+                key = adopted.attempt.service, adopted.attempt.number
+                newest[key] = max(newest.get(key, 0), adopted.attempt.epoch)
         for id, adopted in list(self._known.items()):
-            if adopted.dropped:
+            if adopted.dropped and not adopted.exclusive:
                 continue
-            if self._slots.adopt(adopted.child, adopted.attempt, adopted.resources):
+            became = self._slots.adopt(
+                adopted.child,
+                adopted.attempt,
+                adopted.resources,
+                exclusive=adopted.exclusive,
+                stands=not adopted.dropped,
+            )
+            if became:
                 self._forget(id)
                 self._on_adopted(adopted.child, id)
+                if became == "leaving" and not adopted.dropped:
+                    self._tell_dropped(adopted, _RIVAL)
+            elif adopted.dropped:
+                continue
+            elif adopted.attempt.epoch < newest.get((adopted.attempt.service, adopted.attempt.number), 0):
+                self._drop(msgspec.structs.replace(adopted, dropped=True), _RIVAL)
             elif over or adopted.child not in self._link.peers:
                 self._drop(msgspec.structs.replace(adopted, dropped=True), "nobody kept it in time")
         self._seen = (len(self._known), self._slots.wishes)
@@ -199,6 +242,9 @@ class Adopting:
         self._dropped.add(adopted.attempt.id)
         if adopted.child in self._link.peers:
             self._link.assign(adopted.child, {}, frozenset({adopted.attempt.id}))
+        self._tell_dropped(adopted, why)
+
+    def _tell_dropped(self, adopted: Adopted, why: str) -> None:
         text = f"{adopted.name} on {adopted.child_name} is stopped: {why}"
         self._journal.tell("dropped", _subject(adopted), text)
 
@@ -208,10 +254,15 @@ class Adopting:
         short = f"{parts[0]}.{parts[2]}" if len(parts) == 4 else specification.name
         name = f"{short}.{attempt.number}"
         wall = self._clock.wall()
-        adopted = Adopted(attempt, child, self._name(child), name, specification.resources, wall)
+        exclusive = specification.policy.exclusive
+        idle = exclusive and not stands(self._link.peers[child].status.entries.get(attempt.id))
+        adopted = Adopted(attempt, child, self._name(child), name, specification.resources, wall, idle, exclusive)
         self._take(adopted)
         self._write(adopted)
         self._seen = (0, -1)
+        if idle:
+            self._tell_dropped(adopted, "it is exclusive, and does not run")
+            return
         text = f"{name} runs on {adopted.child_name}, which this store did not know: it is adopted"
         self._journal.tell("adopted", _subject(adopted), text)
 

@@ -145,7 +145,15 @@ class Parent:
         self._chronicle = Chronicle(
             store, lease, journal, clock, ask=self.call, name=self._children.name, is_its=self._is_its
         )
-        self._view = FleetView(self.fleet, self._children, self.link, catalogue, self._slots.quiet, self._slots.failing)
+        self._view = FleetView(
+            self.fleet,
+            self._children,
+            self.link,
+            catalogue,
+            self._slots.quiet,
+            self._slots.failing,
+            lambda: self._adopting.unknown,
+        )
         self._children.load(store, self.link)
         self._slots.load(store)
         self._adopting = Adopting(

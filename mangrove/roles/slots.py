@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Hashable
+from typing import Literal
 
 import msgspec
 
@@ -24,6 +25,8 @@ from mangrove.placement.request import kinds_of
 from mangrove.reconcile.draining import decide, without_successor
 from mangrove.reconcile.failing import Failing
 from mangrove.reconcile.parent import hold
+from mangrove.reconcile.placements import without_current
+from mangrove.reconcile.view import stands
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
@@ -55,6 +58,8 @@ class Slots:
         self._clock = clock
         self._new_id = new_id
         self._slot_of: dict[str, str] = {}  # attempt → slot
+        self._doubted: dict[str, str] = {}  # attempt → its child, which has not said yet whether it runs there
+        self._in_question: set[str] = set()  # of these, those whose child has reported
         self._failures = Failing()
         self._news: dict[str, float] = {}  # attempt → when there was news of it (`Clock.now`)
         self._named: dict[tuple[str, int], str] = {}  # (service, number) → the slot that came last
@@ -125,31 +130,50 @@ class Slots:
         for id, slot in slots.items():
             self.change(id, slot)
 
-    def adopt(self, child: str, attempt: Attempt, resources: Resources) -> bool:
-        """Let an attempt that a child runs, and that this store did not know, be that of its slot; whether it is now.
+    def doubt(self) -> None:
+        """The store was brought back: what is exclusive may since have been given to others, and is believed to be
+        where it was only if its child says in its first report that it runs."""
+        currents = [placement.current for placement in self.placements.values() if placement.current is not None]
+        self._doubted = {given.attempt: given.child for given in currents if self._exclusive(given)}
 
-        Only if the slot is wanted, and was not given away later than that.
+    def reported(self, child: str) -> None:
+        """A child has said for the first time what it runs."""
+        asked = {attempt for attempt, on in self._doubted.items() if on == child}
+        for attempt in asked:
+            del self._doubted[attempt]
+        self._in_question |= asked
+        self._dirty |= {self._slot_of[attempt] for attempt in asked & self._slot_of.keys()}
+
+    def adopt(
+        self, child: str, attempt: Attempt, resources: Resources, *, exclusive: bool = False, stands: bool = True
+    ) -> Literal["current", "leaving", ""]:
+        """Let an attempt that a child runs, and that this store did not know, be that of its slot; what it is now.
+
+        Only if the slot is wanted, and was not given away later than that. What is exclusive and is not to be that of
+        its slot leaves at once, and no other is given before it has ended. stands: whether it may become current.
         """
         slot = self._named.get((attempt.service, attempt.number))
         if slot is None or slot not in self.wanted or self.wanted[slot].desired == "stop":
-            return False
+            return ""
         placement = self.placements.get(slot) or Placement(slot)
         current = placement.current
-        if placement.final is not None or (current is not None and current.epoch >= attempt.epoch):
-            return False
+        stands &= current is None or current.epoch < attempt.epoch
+        exclusive |= current is not None and self._exclusive(current)
+        if placement.final is not None or not (stands or exclusive):
+            return ""
         wall = self._clock.wall()
         given = Given(attempt.id, child, attempt.epoch, attempt.specification, resources, wall)
-        adopted = Placement(
-            slot,
-            epoch=max(placement.epoch, attempt.epoch),
-            current=given,
-            leaving=(*placement.leaving, current) if current is not None else placement.leaving,
-            history=placement.history,
-        )
+        epoch, other = max(placement.epoch, attempt.epoch), current if stands else given
+        leaving = (*placement.leaving, other) if other is not None else placement.leaving
+        if stands:
+            adopted = Placement(slot, epoch=epoch, current=given, leaving=leaving, history=placement.history)
+        else:
+            adopted = msgspec.structs.replace(placement, epoch=epoch, leaving=leaving)
+            self._take(given)
         self._place(slot, adopted)
         self._ledger.write(Put(documents.PLACEMENTS, slot, msgspec.to_builtins(adopted)))
         self._dirty.add(slot)
-        return True
+        return "current" if stands else "leaving"
 
     def attempt_changed(self, attempt: str, child: str) -> bool:
         """A child has news of an attempt; whether it is one that we gave to that child."""
@@ -229,7 +253,7 @@ class Slots:
         if slot is None and before is None:
             return
         wall = self._clock.wall()
-        placement = before or Placement(id)
+        placement = self._unless_in_question(before or Placement(id), view, wall)
         now = self._rollouts.now(slot, placement, view, wall) if slot is not None else None
         held = self.holds.get(id)
         if held is not None and slot is not None and slot.desired == "run" and placement.final is None:
@@ -264,6 +288,23 @@ class Slots:
         else:
             homeless = decision.placement.final is None
         (self._homeless.add if homeless else self._homeless.discard)(id)
+
+    def _unless_in_question(self, placement: Placement, view: FleetView, wall: float) -> Placement:
+        current = placement.current
+        if current is None or current.attempt not in self._in_question:
+            return placement
+        self._in_question.discard(current.attempt)
+        status = view.status(current)
+        if stands(status) or (status is not None and status.ended):
+            return placement
+        reason = f"does not run on {view.name(current.child)} since the store was brought back"
+        return without_current(placement, view, reason, wall)
+
+    def _exclusive(self, given: Given) -> bool:
+        try:
+            return self._catalogue[given.specification].policy.exclusive
+        except KeyError:  # the store has lost it
+            return False
 
     def _tell_failing(self, slot: Slot | None, current: Given, status: Status | None) -> None:
         """What is restarted in place again and again is told of when its restarts have doubled."""

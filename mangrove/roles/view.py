@@ -26,6 +26,7 @@ class FleetView:
     """A `reconcile.draining.DrainView`.
 
     quiet: seconds since there was news of an attempt. failing: children on which a specification failed lately.
+    unknown: as `View.unknown`.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class FleetView:
         catalogue: Catalogue,
         quiet: Callable[[str], float],
         failing: Callable[[str], frozenset[str]],
+        unknown: Callable[[], float],
     ) -> None:
         self._fleet = fleet
         self._children = children
@@ -43,6 +45,7 @@ class FleetView:
         self._catalogue = catalogue
         self._quiet = quiet
         self._failing = failing
+        self._unknown = unknown
         #: A cluster that does not get on has to notice it first, and to try another of its nodes.
         self.no_news = NO_NEWS * (2 if fleet.noun == "cluster" else 1)
         self.chosen: Counter[bool] = Counter()  # decisions on where to run something: whether a child was found
@@ -71,6 +74,10 @@ class FleetView:
             return self._catalogue[specification].policy
         except KeyError:  # the store has lost it
             return USUAL
+
+    @property
+    def unknown(self) -> float:
+        return self._unknown()
 
     def may_stay(self, given: Given) -> bool:
         return self._link.may_stay(given.child, given.attempt)

@@ -52,6 +52,7 @@ class Children:
     now: float = 0.0
     staying: set[str] = field(default_factory=set)
     scored: dict[str, float] = field(default_factory=dict)
+    unknown: float = float("inf")
     no_news: float = NO_NEWS
     asked: list[tuple[frozenset[str], frozenset[str]]] = field(default_factory=list)
     given: list[Given] = field(default_factory=list)

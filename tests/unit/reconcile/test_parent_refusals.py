@@ -23,6 +23,7 @@ class OneCluster:
     """A `reconcile.parent.View` of a cluster named alpha that refuses whatever it is given."""
 
     no_news = NO_NEWS
+    unknown = float("inf")
 
     def __init__(self) -> None:
         self.fleet = Fleet("cluster")

@@ -47,7 +47,8 @@ def remove_node(store: Store, id: str, on_revoked: Callable[[], None]) -> dict[s
     """Let a node no longer speak, and end its account at the broker. Raises NotFound, Conflict."""
     identity = revoke_child(store, id)
     on_revoked()
-    return {"message": f"node {identity.name} was removed; what it ran goes to other nodes"}
+    what = "what it ran goes to other nodes, what is exclusive when it is known to have stopped"
+    return {"message": f"node {identity.name} was removed; {what}"}
 
 
 class Cordon(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

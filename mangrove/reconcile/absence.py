@@ -18,8 +18,8 @@ GONE_GRACE = 1.0
 class Absence(NamedTuple):
     """A child that is not heard.
 
-    unheard: seconds since its last word; infinite when an operator has removed it. counted: those of them in which this
-    parent could have heard it. lease: the parent's. silent: whether the lease is over. gone: seconds since its
+    unheard: seconds since its last word. counted: those of them in which this parent could have heard it; infinite when
+    an operator has removed it. lease: the parent's. silent: whether the lease is over. gone: seconds since its
     connection broke; None when that is not known. held: seconds for which nothing on it is replaced, because too many
     fell silent with it.
     """
@@ -34,7 +34,7 @@ class Absence(NamedTuple):
     @property
     def for_good(self) -> bool:
         """Whether it is no child any more, by an operator's word."""
-        return self.unheard == float("inf")
+        return self.counted == float("inf")
 
     @property
     def words(self) -> str:

@@ -87,6 +87,8 @@ class Children:
         self._on_broken = on_broken
         self._brake = Brake()
         self._suspects: set[str] = set()
+        self._started = clock.now()
+        self._removed: dict[str, float] = {}  # child that was removed since then → when it was heard last
         self._refused: dict[str, str] = {}  # child → why it was turned away last, until it is let in
         self._link: ParentLink
         self._store: Store
@@ -132,7 +134,7 @@ class Children:
         """How a child is not heard; None when it is."""
         peer = self._link.peers.get(child)
         if peer is None:
-            return Absence(float("inf"), float("inf"), 0.0)
+            return Absence(self._clock.now() - self._removed.get(child, self._started), float("inf"), 0.0)
         if not peer.silent and peer.gone is None:
             return None
         now = self._clock.now()
@@ -176,6 +178,9 @@ class Children:
         self._link.expect(id, self._clock.now())
 
     def _revoked(self, id: str) -> None:
+        peer = self._link.peers.get(id)
+        if peer is not None:
+            self._removed[id] = peer.heard
         self._link.forget(id)
         self._on_broken(id, f"{self.name(id)} was removed")
         self._fleet.remove(id)

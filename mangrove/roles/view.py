@@ -14,7 +14,7 @@ from mangrove.model.specification import USUAL, Disconnect
 from mangrove.placement.engine import fits_instead, place, place_many, scores_of
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
-from mangrove.reconcile.absence import NO_NEWS, Absence
+from mangrove.reconcile.absence import NO_NEWS, Absence, time_to_have_stopped
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
 
@@ -61,6 +61,10 @@ class FleetView:
         return seen.status if seen is not None else None
 
     def has_ended(self, given: Given) -> bool:
+        absence = self._children.absence(given.child)
+        if absence is not None and absence.for_good:  # by an operator's word, of which the child need not know
+            policy = self.policy(given.specification)
+            return not policy.exclusive or time_to_have_stopped(policy, absence) <= 0
         return self._link.has_ended(given.child, given.attempt)
 
     def quiet(self, given: Given) -> float:

@@ -39,7 +39,8 @@ def routes(store: Store, fleet: Fleet, on_revoked: Callable[[Identity], None]) -
             raise NotFound(f"there is no cluster {shown(cluster)}; GET /api/v1/clusters lists them")
         identity = revoke_child(store, cluster)
         on_revoked(identity)
-        return {"message": f"cluster {identity.name} was removed; what it ran goes to other clusters"}
+        what = "what it ran goes to other clusters, what is exclusive when it is known to have stopped"
+        return {"message": f"cluster {identity.name} was removed; {what}"}
 
     def _check_node(cluster: str, node: str) -> None:
         if not is_id(cluster) or store.get(CHILDREN, cluster) is None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from mangrove.link.parent import Settings
-from mangrove.model.documents import EVENTS, SPECIFICATIONS
+from mangrove.model.documents import EVENTS, IDENTITIES, SPECIFICATIONS
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Disconnect, Specification
@@ -353,3 +353,50 @@ def test_who_may_have_lost_the_lease_of_its_store_does_not_tell_children_that_th
     shore.parent.held_until = lambda: shore.clock.now() + 1.0
     shore.run(3.0)
     assert link.vouched > held_until + 60.0 - 3.0
+
+
+def remove(shore: Shore, child: TestedChild) -> None:
+    """An operator says that a child is one no more."""
+    identity = msgspec.structs.replace(child.identity, revoked=True)
+    shore.write(Put(IDENTITIES, identity.id, msgspec.to_builtins(identity)))
+
+
+@pytest.mark.parametrize("started_anew", [False, True])
+def test_what_is_exclusive_on_a_child_that_is_removed_has_its_time_to_stop(shore: Shore, started_anew: bool) -> None:
+    """The child may merely be cut off; nothing tells it."""
+    shore.with_children(2)
+    exclusive, usual = shore.policy(0, stop_on_child_after=20.0), shore.policy(1)
+    home = shore.home(exclusive)
+    if shore.home(usual) is not home:
+        usual = shore.policy(2)
+    shore.vanish(home)
+    shore.run(5.0)
+    remove(shore, home)
+    shore.run(2.0)
+    assert shore.home(usual) is not home, "what may run twice is replaced at once"
+    if started_anew:
+        shore.parent._transport.close()
+        shore.start()
+        shore.run(17.0)
+        assert shore.attempt(exclusive) == "", "when it was heard last is not known any more"
+        shore.run(10.0)
+    else:
+        assert shore.parent.placements[exclusive].reason == f"waits until it has stopped on {home.identity.name}"
+        shore.run(15.0)
+        assert shore.attempt(exclusive) == ""
+        shore.run(5.0)
+    assert shore.home(exclusive) is not home
+    assert shore.parent.placements[exclusive].leaving == ()
+
+
+def test_an_exclusive_instance_deleted_from_a_removed_child_goes_when_its_time_is_over(shore: Shore) -> None:
+    shore.with_children(1)
+    slot = shore.policy(0, stop_on_child_after=20.0)
+    specification = shore.parent.slots[slot].specification
+    remove(shore, shore.home(slot))
+    shore.run(1.0)
+    shore.want(0, desired="stop", specification=specification)
+    shore.run(20.0)
+    assert slot in shore.parent.placements
+    shore.run(7.0)
+    assert slot not in shore.parent.placements

@@ -67,6 +67,9 @@ class LiveFleet:
         found = ((id, self._parent.usage.get(id)) for id in ids)
         return {id: list(measured) for id, measured in found if measured}
 
+    def soonest_stop(self) -> float:
+        return self._parent.link.soonest_stop
+
     def ages(self) -> Mapping[str, float]:
         now = self._clock.now()
         return {child: max(0.0, now - peer.heard) for child, peer in list(self._parent.link.peers.items())}

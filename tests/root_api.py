@@ -77,6 +77,9 @@ class FakeFleet:
         self.answer: dict[str, Any] | Exception = dict(ANSWERED)
         self.table = PlacementFleet("cluster")
 
+    def soonest_stop(self) -> float:
+        return 6.9
+
     def usage(self, ids: Iterable[str]) -> Mapping[str, Sequence[Usage]]:
         return {id: self.measured[id] for id in ids if id in self.measured}
 

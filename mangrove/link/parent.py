@@ -62,6 +62,9 @@ from mangrove.model.child import Capacity, NodeView
 REPAIR_AFTER = 2.0
 #: What `admit` says of a hello with a connect number that was seen: it was late or is a replay, and nobody's fault.
 OLD_HELLO = "an old hello came again"
+#: The newest word that a child knows to have been heard at the top is as old as a beat of its own and one of its
+#: cluster's, with their jitter of 15 % (child.py), and one of them may come late.
+_BEATS_TO_LAST = 3 * 1.15
 #: Calls that may wait for an answer from one child; more are refused at once.
 MAX_CALLS = 64
 
@@ -84,6 +87,11 @@ class Settings:
         """(lease, beat period) for so many children: at least four beats fit into a lease."""
         beat = max(min(self.beat, self.lease / 4), children / self.beats_per_second)
         return max(self.lease, 4 * beat), beat
+
+    def soonest_stop(self, children: int) -> float:
+        """The least `stop_on_child_after` by which what runs is not stopped between two beats, for so many children and
+        a parent of ours, or clusters, that beat as slowly; rounded up to a tenth of a second."""
+        return math.ceil(_BEATS_TO_LAST * self.for_fleet(children)[1] * 10 - 1e-6) / 10
 
 
 State = Literal["away", "greeted", "live"]
@@ -171,6 +179,11 @@ class ParentLink:
     def lease(self) -> float:
         """Seconds that a child may be silent, for as many children as there are."""
         return self._settings.for_fleet(len(self.peers))[0]
+
+    @property
+    def soonest_stop(self) -> float:
+        """As `Settings.soonest_stop`, for as many children as there are."""
+        return self._settings.soonest_stop(len(self.peers))
 
     @property
     def deaf(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from mangrove.base.errors import Unavailable
+from mangrove.link.parent import Settings
 from mangrove.model.attempt import Usage
 from mangrove.model.documents import Refusal
 from mangrove.model.specification import Specification
@@ -24,6 +25,9 @@ class Fleet(Protocol):
 
     def usage(self, ids: Iterable[str]) -> Mapping[str, Sequence[Usage]]:
         """What was measured last, by id of attempt or child: oldest first, at most 100; unknown ids are left out."""
+
+    def soonest_stop(self) -> float:
+        """The least `stop_on_child_after`, in seconds, by which nothing is stopped between two beats."""
 
     def ages(self) -> Mapping[str, float]:
         """Seconds since each child was last heard, by its id."""
@@ -53,6 +57,9 @@ class NoFleet:
 
     def usage(self, ids: Iterable[str]) -> Mapping[str, Sequence[Usage]]:
         return {}
+
+    def soonest_stop(self) -> float:
+        return Settings().soonest_stop(0)
 
     def ages(self) -> Mapping[str, float]:
         return {}

@@ -47,6 +47,7 @@ BODIES: list[tuple[str, bytes, str, int, str]] = [
     ("a wrong type", sla_with(memory="many"), JSON, 422, "applications[0].microservices[0].memory"),
     ("a negative amount", sla_with(vcpus=-1), JSON, 422, "applications[0].microservices[0].vcpus"),
     ("an enormous amount", sla_with(memory=10**40), JSON, 422, "applications[0].microservices[0].memory"),
+    ("a stop between two beats", sla_with(disconnect={"stop_on_child_after": 5}), JSON, 422, "at least 6.9 s"),
     ("what is not built yet", sla_with(constraints=[{"type": "geo"}]), JSON, 422, "LATITUDE,LONGITUDE"),
 ]
 

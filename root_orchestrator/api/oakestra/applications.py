@@ -12,6 +12,7 @@ from mangrove.roles.routes import Route
 from mangrove.roles.web import Message
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.desired import Desired
+from root_orchestrator.api.fleet import Fleet
 from root_orchestrator.api.oakestra.answers import ApplicationDocument
 from root_orchestrator.api.oakestra.documents import application_document
 from root_orchestrator.api.oakestra.sla import read_sla
@@ -35,7 +36,7 @@ class ApplicationChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     id: dict[str, Any] | None = msgspec.field(default=None, name="_id")
 
 
-def routes(catalog: Catalog, desired: Desired) -> list[Route]:
+def routes(catalog: Catalog, desired: Desired, fleet: Fleet) -> list[Route]:
     """Create, list, show, change and delete."""
 
     def own() -> list[ApplicationDocument]:
@@ -44,7 +45,7 @@ def routes(catalog: Catalog, desired: Desired) -> list[Route]:
         ]
 
     def create(body: Annotated[object, Agreement]) -> list[ApplicationDocument]:
-        desired.create_applications(caller(), read_sla(body))
+        desired.create_applications(caller(), read_sla(body, fleet.soonest_stop()))
         return own()
 
     def show(application: str) -> ApplicationDocument:

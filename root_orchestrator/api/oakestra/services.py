@@ -13,6 +13,7 @@ from mangrove.roles.web import Message
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.changing import Changing
 from root_orchestrator.api.desired import ALL_INSTANCES, Desired
+from root_orchestrator.api.fleet import Fleet
 from root_orchestrator.api.oakestra.answers import Deployed, ServiceDocument, ServicesAdded
 from root_orchestrator.api.oakestra.documents import service_document
 from root_orchestrator.api.oakestra.sla import read_change, read_sla
@@ -22,7 +23,7 @@ from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import CHANGE_APPLICATIONS, READ_APPLICATIONS
 
 
-def routes(catalog: Catalog, desired: Desired, changing: Changing, views: Views) -> list[Route]:
+def routes(catalog: Catalog, desired: Desired, changing: Changing, views: Views, fleet: Fleet) -> list[Route]:
     """Create, list, show, delete; deploy and undeploy instances."""
 
     def listed(services: Sequence[Service]) -> list[ServiceDocument]:
@@ -31,7 +32,7 @@ def routes(catalog: Catalog, desired: Desired, changing: Changing, views: Views)
         return sorted(documents, key=lambda each: (each["job_name"], each["microserviceID"]))
 
     def create(body: Annotated[object, Agreement]) -> ServicesAdded:
-        applications = read_sla(body)
+        applications = read_sla(body, fleet.soonest_stop())
         if len(applications) != 1:
             raise InvalidInput("applications", f"holds {len(applications)} applications; name the one to add to")
         services = desired.add_services(caller(), applications[0].id, applications[0].services)
@@ -46,7 +47,8 @@ def routes(catalog: Catalog, desired: Desired, changing: Changing, views: Views)
 
     def update(service: str, body: Annotated[object, Agreement]) -> Message:
         known = catalog.service(caller(), service).value
-        count = changing.change(caller(), service, read_change(body, service=service, application=known.application))
+        declared = read_change(body, fleet.soonest_stop(), service=service, application=known.application)
+        count = changing.change(caller(), service, declared)
         return {"message": f"ok: {count} instances are replaced, one after another" if count else "ok"}
 
     def delete(service: str) -> Message:

@@ -34,8 +34,11 @@ from root_orchestrator.api.oakestra.sla_placement import constraints_of, prefere
 _RESOURCE = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 
 
-def read_sla(raw: object) -> tuple[DeclaredApplication, ...]:
-    """The applications that an SLA (decoded JSON) declares. Raises InvalidInput for whatever is wrong with it."""
+def read_sla(raw: object, soonest_stop: float = 0.0) -> tuple[DeclaredApplication, ...]:
+    """The applications that an SLA (decoded JSON) declares. soonest_stop: see `disconnect_of`.
+
+    Raises InvalidInput for whatever is wrong with it.
+    """
     if not isinstance(raw, dict):
         raise InvalidInput("", f"an SLA must be an object, but is {shown(raw)}")
     version = raw.get("sla_version")
@@ -46,17 +49,17 @@ def read_sla(raw: object) -> tuple[DeclaredApplication, ...]:
     applications = []
     for index, application in enumerate(agreement.applications):
         path = f"applications[{index}]"
-        applications.append(_application(application, raw["applications"][index], path))
+        applications.append(_application(application, raw["applications"][index], path, soonest_stop))
     _refuse_repeated([(a.name, a.namespace) for a in applications], "applications[{}].application_name", "application")
     return tuple(applications)
 
 
-def read_change(raw: object, *, service: str, application: str) -> DeclaredService:
+def read_change(raw: object, soonest_stop: float, *, service: str, application: str) -> DeclaredService:
     """The one service that an SLA declares anew. service, application: ids of what it is now.
 
     Raises InvalidInput, also when the SLA says that it is another service or belongs elsewhere.
     """
-    applications = read_sla(_without_id(raw, service))
+    applications = read_sla(_without_id(raw, service), soonest_stop)
     if len(applications) != 1 or len(applications[0].services) != 1:
         count = sum(len(each.services) for each in applications)
         raise InvalidInput(
@@ -84,11 +87,11 @@ def _without_id(raw: object, service: str) -> object:
     return raw
 
 
-def _application(application: Application, raw: dict[str, Any], path: str) -> DeclaredApplication:
+def _application(application: Application, raw: dict[str, Any], path: str, soonest_stop: float) -> DeclaredApplication:
     prefix = f"{application.application_name}.{application.application_namespace}"
     services = []
     for index, microservice in enumerate(application.microservices):
-        specification = _specification(microservice, prefix, f"{path}.microservices[{index}]")
+        specification = _specification(microservice, prefix, f"{path}.microservices[{index}]", soonest_stop)
         # The declared fields as they came, the known ones in the form that clients may rely on.
         declared = {**raw["microservices"][index], **msgspec.to_builtins(microservice)}
         services.append(
@@ -107,7 +110,7 @@ def _application(application: Application, raw: dict[str, Any], path: str) -> De
     )
 
 
-def _specification(service: Microservice, prefix: str, path: str) -> Specification:
+def _specification(service: Microservice, prefix: str, path: str, soonest_stop: float) -> Specification:
     runtime = runtime_of(service.virtualization)
     if not service.code.strip() and not (runtime == "process" and service.cmd):
         raise InvalidInput(f"{path}.code", "is empty; name the image to run")
@@ -141,7 +144,7 @@ def _specification(service: Microservice, prefix: str, path: str) -> Specificati
         operating_systems=platform_of(service.platform, f"{path}.platform")[0],
         one_shot=service.one_shot,
         privileged=service.privileged,
-        disconnect=disconnect_of(service.disconnect, f"{path}.disconnect"),
+        disconnect=disconnect_of(service.disconnect, f"{path}.disconnect", soonest_stop),
     )
     for index, wish in enumerate(service.constraints):
         if wish.type == "latency" and wish.service == specification.name:

@@ -25,8 +25,6 @@ _DURATION = re.compile(r"(?P<count>[0-9]{1,9}(\.[0-9]{1,6})?)(?P<unit>[smh])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 #: Seconds of a year: who means to wait longer means `never`.
 _LONGEST = 31_536_000.0
-#: Seconds: what stops sooner than that after each word of its parent would be stopped between two of them.
-_SOONEST_STOP = 1.0
 
 
 def runtime_of(virtualization: str) -> str:
@@ -95,12 +93,20 @@ def architecture_of(name: str, path: str) -> str:
     return known
 
 
-def disconnect_of(wish: form.Disconnect, path: str) -> Disconnect:
-    """What becomes of an instance while its child is not heard. Raises InvalidInput."""
+def disconnect_of(wish: form.Disconnect, path: str, soonest_stop: float) -> Disconnect:
+    """What becomes of an instance while its child is not heard. soonest_stop: seconds, of which beats need at least as
+    many to go from a node to the root. Raises InvalidInput."""
     lost_after: float | Literal["never"] | None = (
         "never" if wish.lost_after == "never" else _seconds(wish.lost_after, 0.0, f"{path}.lost_after")
     )
-    stop_after = _seconds(wish.stop_on_child_after, _SOONEST_STOP, f"{path}.stop_on_child_after")
+    stop_after = _seconds(wish.stop_on_child_after, 0.0, f"{path}.stop_on_child_after")
+    if stop_after is not None and stop_after < soonest_stop:
+        raise InvalidInput(
+            f"{path}.stop_on_child_after",
+            f"is {shown(wish.stop_on_child_after)}, and must be at least {soonest_stop:g} s: the newest word that a "
+            "node knows the root to have heard is as old as its own beats and its cluster's, so it would be stopped "
+            "between two of them; choose that or more, or a shorter --lease of root and clusters",
+        )
     on_return = next((name for name in get_args(OnReturn) if name == wish.on_return), None)
     if on_return is None:
         known = ", ".join(f"`{name}`" for name in get_args(OnReturn))

@@ -156,7 +156,7 @@ def routes(catalog: Catalog, fleet: Fleet, views: Views) -> list[Route]:
         )
 
     def try_sla(query: Trying, body: Annotated[object, Agreement]) -> Tried:
-        services = [service for application in read_sla(body) for service in application.services]
+        services = [service for application in read_sla(body, fleet.soonest_stop()) for service in application.services]
         if len(services) * query.instances > _TRIED:
             problem = f"is {query.instances}, of {len(services)} services each; at most {_TRIED} in all can be tried"
             raise InvalidInput("instances", problem)

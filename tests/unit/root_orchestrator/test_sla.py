@@ -11,11 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mangrove.base.errors import InvalidInput
+from mangrove.link.parent import Settings
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Constraint, Disconnect, Port, Specification, Volume
 from root_orchestrator.api.declared import DeclaredApplication
+from root_orchestrator.api.oakestra import sla_form
 from root_orchestrator.api.oakestra.sla import read_sla
+from root_orchestrator.api.oakestra.sla_fields import disconnect_of
 from tests.root_api import microservice, sla
+
+SOONEST = Settings().soonest_stop(1)
 
 
 def one(**fields: Any) -> Specification:
@@ -170,7 +175,7 @@ BAD_SERVICES: list[tuple[dict[str, Any], str, str]] = [
     ({"disconnect": {"lost_after": -1}}, "disconnect.lost_after", "is -1"),
     ({"disconnect": {"lost_after": float("nan")}}, "disconnect.lost_after", "is NaN"),
     ({"disconnect": {"lost_after": 10**30}}, "disconnect.lost_after", "31536000"),
-    ({"disconnect": {"stop_on_child_after": 0.5}}, "disconnect.stop_on_child_after", "seconds from 1 to"),
+    ({"disconnect": {"stop_on_child_after": 0.5}}, "disconnect.stop_on_child_after", "at least 6.9 s: the newest word"),
     ({"disconnect": {"stop_on_child_after": "never"}}, "disconnect.stop_on_child_after", '"never"; write seconds'),
     ({"disconnect": {"act_on_gone": 1}}, "disconnect.act_on_gone", "true or false"),
     (
@@ -187,10 +192,20 @@ BAD_SERVICES: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
+def test_the_least_time_to_stop_follows_from_the_beats() -> None:
+    """One beat of node and cluster each, with jitter, and one more that came late."""
+    assert SOONEST == 6.9
+    assert Settings(lease=2.0).soonest_stop(1) == 1.8
+    assert Settings().soonest_stop(2000) == 13.8, "many children beat more slowly"
+    with pytest.raises(InvalidInput, match=r"is \"6s\", and must be at least 6.9 s"):
+        disconnect_of(sla_form.Disconnect(stop_on_child_after="6s"), "disconnect", SOONEST)
+    assert disconnect_of(sla_form.Disconnect(stop_on_child_after="6.9s"), "d", SOONEST).stop_on_child_after == 6.9
+
+
 @pytest.mark.parametrize(("fields", "field", "words"), BAD_SERVICES)
 def test_what_is_wrong_with_a_service_is_named(fields: dict[str, Any], field: str, words: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        read_sla(sla("demo", microservice("first"), microservice("second") | fields))
+        read_sla(sla("demo", microservice("first"), microservice("second") | fields), SOONEST)
     assert caught.value.field == f"{SERVICE}.{field}"
     assert words in caught.value.problem
     assert len(caught.value.message) < 400

@@ -355,6 +355,25 @@ def test_who_may_have_lost_the_lease_of_its_store_does_not_tell_children_that_th
     assert link.vouched > held_until + 60.0 - 3.0
 
 
+def test_what_stops_between_two_beats_since_the_fleet_has_grown_is_told_of(shore: Shore) -> None:
+    shore.child("n0")
+    shore.start(settings=Settings(lease=10.0, beat=2.0, beats_per_second=0.5))
+    shore.run(3.0)
+    slot = shore.policy(0, stop_on_child_after=8.0)
+    assert shore.journal("stops-too-soon") == []
+    shore.child("n1")
+    shore.child("n2")
+    shore.run(5.0)
+    shore.home(slot).says(shore.attempt(slot), Phase.BACKING_OFF, "stopped, since nobody above was heard for 8 s")
+    shore.run(5.0)
+    shore.home(slot).says(shore.attempt(slot), Phase.RUNNING)
+    shore.run(5.0)
+    assert shore.journal("stops-too-soon") == [
+        "web0/0 stops 8 s after its last word, and 3 nodes beat so slowly that it takes at least 20.7 s: "
+        "deploy it with that"
+    ]
+
+
 def remove(shore: Shore, child: TestedChild) -> None:
     """An operator says that a child is one no more."""
     identity = msgspec.structs.replace(child.identity, revoked=True)

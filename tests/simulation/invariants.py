@@ -195,7 +195,8 @@ class Watch:
         now = parent.placements[slot].current
         if now is not None and (now.child, now.attempt) in self._given:
             return  # what it had before is back
-        if parent.placements[slot].history[-1].reason.startswith("no news from"):
+        reason = parent.placements[slot].history[-1].reason if parent.placements[slot].history else ""
+        if reason.startswith("no news from") or reason.endswith("since the store was brought back"):
             return
         if before.child in self.drained:
             return

@@ -105,8 +105,12 @@ class StateFolder:
             raise
 
     def raise_incarnation(self) -> int:
+        known = any((self.path / name).exists() for name in ("identity.json", _copy_of("identity.json")))
+        if known and not (self.path / "incarnation").exists():
+            (self.path / "incarnation").touch()
+            self._set_aside("incarnation", "it is missing")
         before = self._load("incarnation", _decode_number)
-        losses = len(list(self.path.glob("incarnation.corrupt-*")))
+        losses = max(self._aside("incarnation"), default=0)
         incarnation = 1 + (_AFTER_LOSS * losses if before is None else before)
         content = str(incarnation).encode()
         try:
@@ -121,6 +125,8 @@ class StateFolder:
         return self._load("identity.json", lambda content: msgspec.json.decode(content, type=shape))
 
     def save_identity(self, identity: dict[str, Any] | None) -> None:
+        if identity is not None and not (self.path / "incarnation").exists():
+            self._write("incarnation", b"0")  # from now on it is known when it was lost
         self._write("identity.json", None if identity is None else msgspec.json.encode(identity))
 
     def load_assignment(self, shape: type[_Shape]) -> _Shape | None:
@@ -200,14 +206,22 @@ class StateFolder:
     def _set_aside(self, name: str, problem: str) -> None:
         """Rename a file that cannot be read; says so, and never fails."""
         path = self.path / name
-        kept = [path.with_name(f"{name}.corrupt-{number}") for number in range(1, _SET_ASIDE + 1)]
-        aside = next((place for place in kept if not place.exists()), kept[-1])
+        numbers = self._aside(name)
+        newest = max(numbers, default=0)
+        aside = path.with_name(f"{name}.corrupt-{newest + 1}")
         try:
+            if len(numbers) >= _SET_ASIDE:
+                path.with_name(f"{name}.corrupt-{newest}").replace(aside)  # so that the highest number is never lost
             os.replace(path, aside)
             sync_folder(self.path)
             self._tell(f"{path} cannot be read ({problem}); it was set aside as {aside.name}")
         except OSError as error:
             self._tell(f"{path} cannot be read ({problem}), nor set aside ({error})")
+
+    def _aside(self, name: str) -> list[int]:
+        """The numbers of the files of this name that were set aside."""
+        numbers = (path.suffix.removeprefix(".corrupt-") for path in self.path.glob(f"{name}.corrupt-*"))
+        return [int(number) for number in numbers if number.isascii() and number.isdigit()]
 
     def _tell(self, problem: str) -> None:
         self.problems.append(problem)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -324,3 +325,27 @@ def test_it_knows_the_boot_unless_told(tmp_path: Path) -> None:
     assert (real.boot, played.boot) == (boot_id(), "another")
     real.close()
     played.close()
+
+
+def test_the_incarnation_rises_with_every_loss_of_its_file(tmp_path: Path) -> None:
+    """Else its parent takes the node for a clone, and refuses it."""
+    incarnations = []
+    for loss in range(12):
+        (tmp_path / "incarnation").write_bytes(b"junk %d" % loss)
+        with closing(StateFolder(tmp_path)) as state:
+            incarnations.append(state.raise_incarnation())
+    assert incarnations == [loss * 1_000_000_000 + 1 for loss in range(1, 13)]
+    aside = {path.name: path.read_bytes() for path in tmp_path.glob("incarnation.corrupt-*")}
+    assert len(aside) == 8
+    assert (aside["incarnation.corrupt-1"], aside["incarnation.corrupt-12"]) == (b"junk 0", b"junk 11")
+
+
+def test_an_incarnation_that_is_missing_is_a_loss_once_it_was_there(tmp_path: Path) -> None:
+    with closing(StateFolder(tmp_path)) as state:
+        state.save_identity({"name": "joined before it was ever started"})
+        assert (state.raise_incarnation(), state.problems) == (1, [])
+    for loss in (1, 2):
+        (tmp_path / "incarnation").unlink()
+        with closing(StateFolder(tmp_path)) as state:
+            assert state.raise_incarnation() == loss * 1_000_000_000 + 1
+            assert "incarnation cannot be read (it is missing)" in state.problems[0]

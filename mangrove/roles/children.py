@@ -146,6 +146,9 @@ class Children:
     @property
     def suspects(self) -> Set[str]:
         """Children whose connection broke, and that may be back at any moment."""
+        if self._suspects:  # a late word of the same session may have ended the suspicion
+            peers = self._link.peers
+            self._suspects = {id for id in self._suspects if id in peers and peers[id].gone is not None}
         return self._suspects
 
     def name(self, child: str) -> str:

@@ -21,7 +21,7 @@ from mangrove.link.messages import Call, Reply
 from mangrove.model.documents import EVENTS, EVENTS_READ, Event
 from mangrove.model.events import KINDS
 from mangrove.roles.journal import Journal
-from mangrove.store.interface import Lease, Operation, Put, Store, StoreUnavailable
+from mangrove.store.interface import Delete, Lease, Operation, Put, Store, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ class Chronicle:
         self._asked: dict[str, float] = {}  # child → when it was asked last
         self._asking: set[str] = set()
         self._pages: list[tuple[str, Told]] = []
+        self._forgotten: set[str] = set()  # removed, with a place in the store
 
     def heed(self, events: Iterable[link.Event]) -> None:
         """The link has learnt something: who reported is asked soon."""
@@ -95,6 +96,15 @@ class Chronicle:
             if isinstance(event, link.Reported):
                 soon = max(now, self._asked.get(event.child, now - _PAUSE) + _PAUSE)
                 self._due[event.child] = min(self._due.get(event.child, soon), soon)
+
+    def forget(self, child: str) -> None:
+        """A cluster was removed: nothing of it is read any more. The place goes with the next `save`."""
+        for known in (self._due, self._asked):
+            known.pop(child, None)
+        self._asking.discard(child)
+        self._pages = [(whose, told) for whose, told in self._pages if whose != child]
+        if child in self._read:
+            self._forgotten.add(child)
 
     def work(self) -> None:
         """Ask whoever is due."""
@@ -111,6 +121,8 @@ class Chronicle:
         return min((due for child, due in self._due.items() if child not in self._asking), default=float("inf"))
 
     def _replied(self, child: str, reply: Reply) -> None:
+        if child not in self._asking:
+            return  # it was removed since
         self._asking.discard(child)
         if reply.error:
             return  # it is asked again when it reports, as it does when it is connected again
@@ -127,6 +139,10 @@ class Chronicle:
 
         Raises StoreUnavailable, and it is asked for again; StaleLease.
         """
+        for child in sorted(self._forgotten):
+            self._store.apply([Delete(EVENTS_READ, child)], lease=self._lease)
+            self._read.pop(child, None)
+            self._forgotten.discard(child)
         pages, self._pages = self._pages, []
         for child, told in pages:
             fresh = [event for event in told.events if is_id(event.id) and event.id > self._read.get(child, "")]

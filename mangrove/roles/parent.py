@@ -155,6 +155,9 @@ class Parent:
             lambda: self._adopting.unknown,
         )
         self._children.load(store, self.link)
+        for identity in self._children.identities.values():
+            if identity.revoked:
+                self._chronicle.forget(identity.id)
         self._slots.load(store)
         self._adopting = Adopting(
             store,
@@ -344,7 +347,7 @@ class Parent:
         except Gap:
             self._feed = self.store.revision()
             for stored in self.store.load(documents.IDENTITIES):
-                self._children.identified(stored.read(Identity))
+                self._identified(stored.read(Identity))
             slots = self.store.load(documents.SLOTS)
             self._slots.replace_all({stored.id: stored.read(Slot) for stored in slots})
             for stored in self.store.load(documents.ADOPTED):
@@ -362,7 +365,12 @@ class Parent:
         elif change.collection == documents.HOLDS:
             self._slots.hold_changed(change.id, None if document is None else msgspec.convert(document, Hold))
         elif change.collection == documents.IDENTITIES and document is not None:
-            self._children.identified(msgspec.convert(document, Identity))
+            self._identified(msgspec.convert(document, Identity))
+
+    def _identified(self, identity: Identity) -> None:
+        self._children.identified(identity)
+        if identity.revoked:
+            self._chronicle.forget(identity.id)
 
     # -- what goes out
 

@@ -182,3 +182,19 @@ def test_ids_and_texts_of_another_form_are_not_kept(world: World) -> None:
     world.chronicle._ask = lambda child, method, params, timeout, on_reply: on_reply(Reply("1", told))
     world.run(1.0)
     assert [len(text) for text in world.told()] == [1000]
+
+
+def test_nothing_is_kept_of_a_cluster_that_was_removed(world: World) -> None:
+    world.happens(1)
+    world.run(1.0)
+    assert [stored.id for stored in world.disk.load(EVENTS_READ)] == [ALPHA]
+    waiting: list[Callable[[Reply], None]] = []
+    world.chronicle._ask = lambda child, method, params, timeout, on_reply: waiting.append(on_reply)
+    world.run(5.0)
+    world.chronicle.forget(ALPHA)
+    [answer] = waiting
+    answer(Reply("1", error="no answer in time", again=True))
+    world.run(100.0, reported=False)
+    assert world.disk.load(EVENTS_READ) == []
+    assert (world.chronicle._asked, world.chronicle._read, len(waiting)) == ({}, {}, 1)
+    assert world.told() == ["event 1"], "what was taken over stays"

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from mangrove.link.messages import Gone
 from mangrove.link.parent import Settings
-from mangrove.model.documents import EVENTS, IDENTITIES, SPECIFICATIONS
+from mangrove.model.documents import EVENTS, EVENTS_READ, IDENTITIES, SPECIFICATIONS
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Disconnect, Specification
@@ -419,3 +420,32 @@ def test_an_exclusive_instance_deleted_from_a_removed_child_goes_when_its_time_i
     assert slot in shore.parent.placements
     shore.run(7.0)
     assert slot not in shore.parent.placements
+
+
+def test_the_place_up_to_which_events_of_a_removed_child_were_read_goes_with_it(shore: Shore) -> None:
+    shore.with_children(2)
+    first, second = shore.children
+    for child in shore.children:
+        shore.write(Put(EVENTS_READ, child.identity.id, {"after": ""}))
+    shore.parent._transport.close()
+    remove(shore, first)
+    shore.start()
+    shore.run(3.0)
+    assert [stored.id for stored in shore.disk.load(EVENTS_READ)] == [second.identity.id]
+    remove(shore, second)
+    shore.run(1.0)
+    assert shore.disk.load(EVENTS_READ) == []
+
+
+def test_a_late_word_of_the_session_whose_connection_broke_ends_the_suspicion(shore: Shore) -> None:
+    shore.with_children(2)
+    child = shore.children[0]
+    link, id = child.role.link, child.identity.id
+    shore.parent.link.receive(id, "gone", link._sealed("gone", Gone()), 0, shore.clock.now())
+    child.alive = False
+    shore.run(0.1)
+    assert shore.parent._children.suspects == {id}
+    child.alive = True
+    shore.run(5.0)
+    assert shore.parent.link.peers[id].gone is None
+    assert shore.parent._children.suspects == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import msgspec
 import pytest
@@ -42,7 +43,7 @@ class Node(TestedChild):
                 self.says(id, Phase.REFUSED, self.refuses)
                 continue
             self.says(id, Phase.STARTING)
-            self.house._later(self.starts_in, lambda id=id: self._started(id))  # type: ignore[misc]
+            self.house._later(self.starts_in, partial(self._started, id))
 
     def _started(self, id: str) -> None:
         if id in self.statuses.ids:

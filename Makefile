@@ -25,12 +25,12 @@ demo: $(VENV)/.installed-all ## start a root, clusters and nodes, and run the ex
 
 test-deps: $(VENV)/.installed-dev system-packages ## get what the tests need
 
-# Two processes, because the suite mostly waits; what loads the machine stays in one of them (tests/conftest.py).
+# Three processes on two cores: half of the suite starts programs and waits for them (tests/conftest.py says what waits for what).
 test: test-deps lint ## check everything: lint, then all tests
-	$(VENV)/bin/pytest -ra -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(VENV)/bin/pytest -ra -n 3 --dist loadgroup $(PYTEST_ARGS)
 
 soak: test-deps ## the same tests with more seeds, rounds and time
-	MANGROVE_SOAK=1 $(VENV)/bin/pytest -ra -n 2 --dist loadgroup $(PYTEST_ARGS)
+	MANGROVE_SOAK=1 $(VENV)/bin/pytest -ra -n 3 --dist loadgroup $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-dev ## measure what is claimed about speed and size
 	$(VENV)/bin/python -m benchmarks

@@ -55,12 +55,12 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a Docker engine runs in one worker, one after the other; so does what else starts whole trees."""
+    """What shares a Docker engine runs in one worker, one after the other; so do the tests of a file that starts trees."""
     for item in items:
         if _ENGINES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group("containers"))
         elif item.path.is_relative_to(END_TO_END):
-            item.add_marker(pytest.mark.xdist_group("trees"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def _fail_if_skipped_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:

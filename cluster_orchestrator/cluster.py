@@ -177,7 +177,7 @@ class Cluster:
 
     def _project(self) -> None:
         """Mirror what became of the root's attempts."""
-        told = set(self._told)
+        told = sorted(self._told)
         self._told.clear()
         put, remove = {}, []
         for id in told:

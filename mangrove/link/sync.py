@@ -132,11 +132,11 @@ class Source:
         return Sync(self.channel, self.mark, base=base, put=put, remove=remove, specifications=specifications)
 
     def complete(self) -> list[Sync]:
-        """The whole set, in as many parts as needed."""
+        """The whole set in order, in as many parts as needed."""
         groups: list[list[str]] = [[]]
         size = 0
         known: set[str] = set()
-        for id, raw in self._entries.items():
+        for id, raw in sorted(self._entries.items()):
             need = self._needs.get(id)
             cost = len(raw) + 40
             if need is not None and need not in known and self._specification is not None:

@@ -55,7 +55,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a Docker engine runs in one worker, one after the other; so do the tests of a file that starts trees."""
+    """What shares a Docker engine runs in one worker, one after the other; so do the end-to-end tests of a file."""
     for item in items:
         if _ENGINES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group("containers"))

@@ -701,16 +701,14 @@ def all_children_have_one_key(patch: pytest.MonkeyPatch) -> None:
 
 @breaks(6, 1, 2, 3, 8)
 def no_acknowledgement_is_needed(patch: pytest.MonkeyPatch) -> None:
-    """A parent takes for granted that a child has what it was sent."""
-    send = ParentLink._send_assignment
+    """A parent takes for granted that a child has done what it was told: what is withdrawn has ended."""
+    has_ended = ParentLink.has_ended
 
-    def and_believe(self: ParentLink, child: str, peer: Peer, base: str, awaited: float) -> None:
-        send(self, child, peer, base, awaited)
-        peer.applied = peer.assignment.mark
-        peer.reflected = peer.applied.version
-        self.events.append(parent_events.Confirmed(child))
+    def believed(self: ParentLink, child: str, attempt: str) -> bool:
+        peer = self.peers.get(child)
+        return (peer is not None and attempt not in peer.assignment) or has_ended(self, child, attempt)
 
-    patch.setattr(ParentLink, "_send_assignment", and_believe)
+    patch.setattr(ParentLink, "has_ended", believed)
 
 
 @breaks(11, 8)

@@ -125,8 +125,12 @@ def _judge_current(
     absence = view.absence(current.child)
     if absence is not None and absence.for_good:
         return without_current(placement, view, f"{name} was removed", now), None
-    if phase is Phase.HELD:  # there by a person's wish, and nothing runs that could be lost
-        return _undisturbed(placement, now)
+    if status is not None and phase is Phase.HELD:  # by a person's wish, and nothing runs that could be lost
+        if absence is None or not absence.silent:
+            return _undisturbed(placement, now)
+        reason = f"{status.reason}, and {name} is not heard"
+        placement = msgspec.structs.replace(placement, reason=reason, waiting_since=0.0)
+        return placement, Decision(placement)
     wait = time_to_move(current, view)
     if wait <= 0:
         return _give_up(slot, placement, current, view, now)

@@ -1038,3 +1038,19 @@ def test_what_completed_is_history_too() -> None:
     case.decide()
     assert [(one.phase, one.exit_code, one.reason) for one in case.placement.history] == [(Phase.COMPLETED, 0, "")]
     assert case.told == ["has completed on node n1"]
+
+
+def test_what_is_held_by_a_child_that_is_not_heard_says_both() -> None:
+    case = Case()
+    case.decide()
+    attempt = case.attempt
+    held = "held at cluster alpha by an operator"
+    case.children.statuses[attempt] = Status(attempt, Phase.HELD, held)
+    case.decide()
+    assert case.placement.reason == ""
+    case.children.silent["n1"] = 1000.0
+    case.decide()
+    assert (case.attempt, case.placement.reason) == (attempt, f"{held}, and node n1 is not heard")
+    del case.children.silent["n1"]
+    case.decide()
+    assert (case.attempt, case.placement.reason) == (attempt, "")

@@ -10,7 +10,6 @@ messages it met.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -34,16 +33,10 @@ NAMED: dict[tuple[Direction, str], str] = {
     **{("up", kind): f"up {kind}" for kind in UP_KINDS | {STREAM}},
 }
 
-#: Messages that are there in bursts only, since somebody has to read what something prints: with how many of them, of
-#: a hundred, whoever waits for any of them takes. So each is met about as often as the others.
-SCARCE = {"down call": 40, "up reply": 80, "down bulk/stream": 15, "up bulk/stream": 6}
-
-#: Called with the child on whose link an awaited message was sent, the message, and for how many seconds it will be on
-#: its way; answers for how many more it shall be.
+#: Called with a message that is sent: the child on whose link, the message, and for how many seconds it will be on its
+#: way; answers for how many more it shall be.
 Aim = Callable[[str, str, float], float]
 
-
-_ANY_SCARCE: tuple[str, Level] = ("", "node")
 _NEVER = (float("inf"), float("-inf"))
 
 
@@ -55,25 +48,28 @@ class _InForce:
 
 
 class Coverage:
-    """Follows the messages and the faults of one world. levels: of each child's link."""
+    """Follows the messages and the faults of one world.
 
-    def __init__(self, clock: Clock, rng: random.Random) -> None:
+    levels: of each child's link. hits: how often a fault met a kind of message at a level. met: by how many faults each
+    kind of message was met at a level, and meets: how many kinds each fault met. aim: sees all messages that are sent.
+    """
+
+    def __init__(self, clock: Clock) -> None:
         self.levels: dict[str, Level] = {}
         self.hits: Counter[tuple[str, str, Level]] = Counter()
+        self.met: Counter[tuple[str, Level]] = Counter()
+        self.meets: Counter[str] = Counter()
+        self.aim: Aim | None = None
         self._clock = clock
         self._flying: dict[str, dict[str, tuple[float, float]]] = {}  # child → message → when one was sent, and arrives
         self._in_force: dict[str, list[_InForce]] = {}  # by child
-        self._aims: dict[tuple[str, Level], list[tuple[float, Aim]]] = {}  # with when each is given up
-        self._rng = rng
 
     def sent(self, child: str, message: str, delays: list[float]) -> list[float]:
         """A message is sent, and will be on its way for so long (never, when it is lost); or rather, for how long."""
         now = self._clock.now()
         level = self.levels[child]
-        if delays and self._aims:
-            held = self._aimed((message, level), child, message, max(delays))
-            if message in SCARCE and self._rng.randrange(100) < SCARCE[message]:
-                held += self._aimed(_ANY_SCARCE, child, message, max(delays))
+        if delays and self.aim is not None:
+            held = self.aim(child, message, max(delays))
             if held:
                 delays = [delay + held for delay in delays]
         if delays:
@@ -90,16 +86,6 @@ class Coverage:
         sent, arrives = self._flying.get(child, {}).get(message, _NEVER)
         return sent < self._clock.now() <= arrives
 
-    def spoken(self, within: float) -> set[tuple[str, Level]]:
-        """What was sent in the last so many seconds."""
-        since = self._clock.now() - within
-        return {
-            (message, self.levels[child])
-            for child, flying in self._flying.items()
-            for message, (sent, _) in flying.items()
-            if sent >= since
-        }
-
     def struck(self, fault: str, links: Iterable[str], seconds: float = 0.0) -> None:
         """A fault begins now on these children's links, and lasts."""
         now = self._clock.now()
@@ -115,24 +101,13 @@ class Coverage:
     def calm(self) -> None:
         """All faults are over, and nothing is aimed at any more."""
         self._in_force.clear()
-        self._aims.clear()
-
-    def aim(self, at: tuple[str, Level] | None, patience: float, aim: Aim) -> None:
-        """Call `aim` when the next such message is sent (None: a scarce one), if that is within `patience` seconds."""
-        self._aims.setdefault(at or _ANY_SCARCE, []).append((self._clock.now() + patience, aim))
-
-    def _aimed(self, at: tuple[str, Level], child: str, message: str, flight: float) -> float:
-        now = self._clock.now()
-        waiting = [one for one in self._aims.pop(at, ()) if one[0] >= now]
-        if not waiting:
-            return 0.0
-        _, aim = waiting.pop(0)
-        if waiting:
-            self._aims[at] = waiting
-        return aim(child, message, flight)
+        self.aim = None
 
     def _meet(self, force: _InForce, message: str, level: Level) -> None:
         met = (message, level)
         if met not in force.met:
             force.met.add(met)
             self.hits[force.fault, message, level] += 1
+            if self.hits[force.fault, message, level] == 1:
+                self.met[met] += 1
+                self.meets[force.fault] += 1

@@ -34,6 +34,10 @@ class Core(Protocol):
     def next_wake(self) -> float: ...
 
 
+class WithStreams(Core, Protocol):
+    bulk: Core
+
+
 @dataclass
 class Death:
     """How a process dies at one of its next writes. power: with its machine, and all that is not synced.
@@ -71,7 +75,7 @@ class Process:
         self.after_step: Callable[[], None] = lambda: None
         self._wake = float("inf")
 
-    def core(self) -> Core:
+    def core(self) -> WithStreams:
         raise NotImplementedError
 
     def begin(self) -> None:
@@ -112,15 +116,27 @@ class Process:
         if seconds > 1.01 * SETTINGS.lease / 2:  # the design's "its loop has not stalled", as a slow clock measures it
             self.deaf_until = self.paused_until
 
-    def guarded(self, action: Callable[[], None], life: int) -> None:
-        """Do something in this process, if it is still the same life; later if it is paused."""
+    def guarded(self, action: Callable[[], None], life: int, *, streams: bool = False) -> None:
+        """Do something in this process, if it is still the same life; later if it is paused.
+
+        streams: in the thread of its streams, which then works, and the rest does not.
+        """
         if not self.alive or self.life != life:
             return
         now = self.world.clock.now()
         if now < self.paused_until:
-            self.world.later(self.paused_until - now, lambda: self.guarded(action, life))
+            self.world.later(self.paused_until - now, lambda: self.guarded(action, life, streams=streams))
         elif self.survives(action):
-            self.step()
+            if streams:
+                self._stream()
+            else:
+                self.step()
+
+    def _stream(self) -> None:
+        """A round of the thread of the streams; nothing that invariants are about changes in it."""
+        bulk = self.core().bulk
+        if self.survives(bulk.work) and (wake := max(bulk.next_wake(), self.clock.now() + 0.001)) < self._wake:
+            self._wake_at(wake)
 
     def step(self) -> None:
         if not self.survives(self.core().work):
@@ -130,9 +146,13 @@ class Process:
         now = self.clock.now()
         wake = max(self.core().next_wake(), now + 0.001)
         if wake < self._wake or self._wake <= now:
-            self._wake = wake
-            life = self.life
-            self.world.later((wake - now) / self.clock.rate, lambda: self._woken(wake, life))
+            self._wake_at(wake)
+
+    def _wake_at(self, wake: float) -> None:
+        """Let the next round of work be then, by the process's own clock."""
+        self._wake = wake
+        life = self.life
+        self.world.later((wake - self.clock.now()) / self.clock.rate, lambda: self._woken(wake, life))
 
     def suspend(self, seconds: float) -> None:
         """The machine stands still; its clock does not."""
@@ -189,7 +209,9 @@ class Process:
         """A child's end of its streams."""
         life = self.life
         transport = MemoryChildTransport(
-            identity.child, {"up": parent.bulk_broker}, lambda event: self.guarded(lambda: bulk.handle(event), life)
+            identity.child,
+            {"up": parent.bulk_broker},
+            lambda event: self.guarded(lambda: bulk.handle(event), life, streams=True),
         )
         bulk = ChildBulk(identity, transport, lambda: role.broker, self.clock, limit=limit)
         role.on_welcome = lambda: self.soon(lambda: bulk.broken("the link began anew"))
@@ -236,7 +258,7 @@ class ParentProcess(Process):
         streams = ParentStreams(self.topic, self.store.id, parent.lease.term, parent.link_key, of_child)
         life = self.life
         transport = MemoryParentTransport(
-            self.bulk_broker, lambda event: self.guarded(lambda: bulk.handle(event), life)
+            self.bulk_broker, lambda event: self.guarded(lambda: bulk.handle(event), life, streams=True)
         )
         bulk = ParentBulk(streams, transport, self.clock)
         parent.on_broken = lambda child, why: self.soon(lambda: bulk.broken(child, why))

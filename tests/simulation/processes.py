@@ -221,7 +221,9 @@ class NodeProcess(Process):
         )
         self.bulk = self.bulk_up(identity, self.cluster, self.node.role, STREAMS_OF_CHILD)
         later = self.world.later
-        self.talker = Talker(self.world, self.bulk, lambda delay, talk: later(delay, lambda: self.guarded(talk, life)))
+        self.talker = Talker(
+            self.world, self.bulk, lambda delay, talk: later(delay, lambda: self.guarded(talk, life, streams=True))
+        )
 
     def end(self) -> None:
         self.transport.close()

@@ -40,14 +40,14 @@ class Both:
 
     def __init__(self, core: Core, bulk: Core) -> None:
         self._core = core
-        self._bulk = bulk
+        self.bulk = bulk
 
     def work(self) -> None:
         self._core.work()
-        self._bulk.work()
+        self.bulk.work()
 
     def next_wake(self) -> float:
-        return min(self._core.next_wake(), self._bulk.next_wake())
+        return min(self._core.next_wake(), self.bulk.next_wake())
 
 
 def line(attempt: str, number: int) -> bytes:

@@ -89,7 +89,7 @@ class World:
         self.cut_off: set[str] = set()  # children that reach no broker
         self.mute: set[str] = set()  # children that hear, and are not heard
         self.deaf: set[str] = set()  # children that are heard, and do not hear
-        self.coverage = Coverage(self.clock, random.Random(self.rng.getrandbits(32)))
+        self.coverage = Coverage(self.clock)
         self.messages: Counter[str] = Counter()
         self.trace: deque[str] = deque(maxlen=5000)
         self._arrives: dict[tuple[str, str], float] = {}  # by topic, when the newest message arrives

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Collection, Sequence
-from itertools import product
 from typing import TYPE_CHECKING
 
 from mangrove.model.documents import IDENTITIES
 from mangrove.store.interface import Put
-from tests.simulation.coverage import LEVELS, MESSAGES, SCARCE, Level
+from tests.simulation.coverage import LEVELS, MESSAGES, Level
 from tests.simulation.faults.containers import Containers
 from tests.simulation.faults.disks import Disks, Stores
 from tests.simulation.faults.identities import Identities, People
@@ -22,11 +21,18 @@ from tests.simulation.under_way import under_way
 if TYPE_CHECKING:
     from tests.simulation.tree import Tree
 
-#: How many faults wait for a message of some kind, so that those that are rarely sent are met, too; and how many for
-#: one of those that are there in bursts only.
-_AIMED, _SCARCE = 0.85, 0.7
-_AIMS: tuple[tuple[str, Level], ...] = tuple(product(sorted(set(MESSAGES) - SCARCE.keys()), LEVELS))
-#: Seconds for which one waits for its message, or its moment.
+#: How many faults wait for no message.
+_UNAIMED = 0.05
+#: A kind of message is rare when it was met by fewer than this many of the faults that others were met by: it gets a
+#: fault whenever it comes, up to so many before their time.
+_RARE, _AHEAD = 0.7, 6
+#: Kinds of messages at both levels.
+_KINDS = len(MESSAGES) * len(LEVELS)
+#: Faults that are tried at one message, until one finds something to strike.
+_TRIED = 6
+#: Faults that may be due at once, for want of messages.
+_DUE = 10
+#: Seconds within which the moment of a fault must come that waits for one.
 _PATIENCE = 15.0
 #: Seconds for which a message is held back whose fault waits for a moment, such as a write.
 _HELD = (0.5, 3.0)
@@ -62,28 +68,43 @@ class Faults:
         self.known = {known.name: known for theme in self._themes for known in theme.faults()}
         if unknown := set(often) - self.known.keys():
             raise ValueError(f"there are no such faults: {unknown}")
-        self._weights = [(10 if known.name in often else 1) * known.often for known in self.known.values()]
+        self._weights = {known.name: (10.0 if known.name in often else 1.0) for known in self.known.values()}
+        self._due = 0
         self._over = False
 
     def strike(self) -> None:
         """Let one happen, now or when a message is on its way that it shall meet."""
-        (known,) = self.rng.choices(list(self.known.values()), self._weights)
-        spoken = self.world.coverage.spoken(_PATIENCE)
-        aims = [aim for aim in _AIMS if aim in spoken]
-        scarce = any(message in SCARCE for message, _ in spoken) and self.rng.random() < _SCARCE
-        if not (aims or scarce) or self.rng.random() > _AIMED:
+        self.world.coverage.aim = self._aim
+        if self.rng.random() < _UNAIMED:
             links: Sequence[Link] = self.rng.choice((self.tree.clusters, self.tree.nodes))
-            self._happen(known, self.rng.choice(links), "")
-            return
+            self._happen(self._drawn(""), self.rng.choice(links), "")
+        else:
+            self._due = min(_DUE, self._due + 1)
 
-        def aim(id: str, message: str, flight: float) -> float:
-            held = self.rng.uniform(*_HELD) if known.waits else 0.0
-            child = next(one for one in self.tree.children if one.identity.id == id)
-            delay = 0.0 if known.waits else self.rng.uniform(0.0, flight)
-            self.world.later(delay, lambda: self._happen(known, child, message))
-            return held
+    def _aim(self, id: str, message: str, flight: float) -> float:
+        """A message is sent: whether it gets a fault that is due. Those get one that fewer faults met than others."""
+        coverage = self.world.coverage
+        met = coverage.met[message, coverage.levels[id]] * _KINDS
+        bound = _RARE if self._due <= 0 else 1.0 + self._due / _DUE
+        if self._due <= -_AHEAD or met > coverage.met.total() * bound:
+            return 0.0
+        self._due -= 1
+        drawn = self._drawn(message, coverage.levels[id])
+        child = next(one for one in self.tree.children if one.identity.id == id)
+        held = self.rng.uniform(*_HELD) if drawn[0].waits else 0.0
+        delay = 0.0 if drawn[0].waits else self.rng.uniform(0.0, flight)
+        self.world.later(delay, lambda: self._happen(drawn, child, message))
+        return held
 
-        self.world.coverage.aim(None if scarce else self.rng.choice(aims), _PATIENCE, aim)
+    def _drawn(self, message: str, level: Level = "node") -> list[Known]:
+        """Some faults, first those that met this message the least, and met the least."""
+        hits, meets = self.world.coverage.hits, self.world.coverage.meets
+
+        def rank(known: Known) -> float:
+            often = (1 + meets[known.name]) * (1 + hits[known.name, message, level]) ** 3
+            return self.rng.expovariate(self._weights[known.name] / often)
+
+        return sorted(self.known.values(), key=rank)[:_TRIED]
 
     def heal(self) -> None:
         """All faults end: who stands still wakes in its own time, and what is lost for good is not given back."""
@@ -96,9 +117,14 @@ class Faults:
         for process in self.tree.processes:
             process.start()
 
-    def _happen(self, known: Known, child: Link, message: str) -> None:
+    def _happen(self, drawn: Sequence[Known], child: Link, message: str) -> None:
+        """The first of these happens that finds something to strike, or waits for its moment."""
+        if not any(self._happens(known, child, message) for known in drawn):
+            self._due += 1
+
+    def _happens(self, known: Known, child: Link, message: str) -> bool:
         if self._over:
-            return
+            return True
         until = self.world.clock.now() + _PATIENCE
 
         def now() -> bool:
@@ -116,6 +142,7 @@ class Faults:
         force = known.strike(Chance(child, now, struck))
         if force is not None:
             struck(force)
+        return force is not None or known.waits
 
     def _bury(self) -> None:
         """Some seeds lose a node for good, or a whole cluster, or an operator gives the node up, too."""

@@ -122,10 +122,13 @@ class People(Theme):
     @fault("attack from inside")
     def insider(self, chance: Chance) -> Force | None:
         """A child whose key somebody has speaks of what others run."""
-        child, parent = chance.link, chance.link.parent_process
-        others = [one for one in self.tree.children_of(parent) if one is not child and one.alive]
-        if not (others and child.alive and parent.alive) or child.child_link.state != "settled":
+        parent = chance.link.parent_process
+        alive = [one for one in self.tree.children_of(parent) if one.alive]
+        speaking = [one for one in alive if one.child_link.state == "settled"]
+        if len(alive) < 2 or not speaking or not parent.alive:
             return None
+        child = self.rng.choice(speaking)
+        others = [one for one in alive if one is not child]
         given = [placed.current for placed in parent.parent.placements.values() if placed.current is not None]
         foreign = sorted(one.attempt for one in given if one.child != child.identity.id)
         if not foreign:

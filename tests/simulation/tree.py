@@ -28,7 +28,7 @@ from tests.simulation.world import CALM, InvariantBroken, World
 CONVERGENCE = 900.0
 
 #: How hasty the readers of logs are; the first stays with what it reads.
-_HASTE = (0.0, 1.0, 0.0, 1.0, 2.0)
+_HASTE = (0.0, 0.5, 0.0, 0.5, 1.0, 0.5)
 
 #: Lines of the trace that a broken invariant shows.
 STORY = 30
@@ -65,11 +65,11 @@ class Plan:
             clusters=clusters,
             nodes=nodes,
             storm=150.0,
-            fault_every=dice.choice((0.4, 0.5, 0.6, 0.8, 1.2)),
+            fault_every=dice.choice((0.4, 0.5, 0.7, 0.8, 1.2)),
             write_every=dice.choice((1.0, 2.0, 5.0)),
             instances=clusters * nodes * dice.choice((1, 2, 3, 4)),
             part_bytes=dice.choice((400, 700, 700, 96 * 1024)),
-            readers=dice.choice((0, 2, 4, 5, 5)),
+            readers=dice.choice((0, 3, 5, 6, 6)),
             exclusive=dice.random() < 0.15,
         )
 

@@ -28,6 +28,14 @@ _UNAIMED = 0.05
 _RARE, _AHEAD = 0.7, 6
 #: Kinds of messages at both levels.
 _KINDS = len(MESSAGES) * len(LEVELS)
+#: What belongs to reading logs is there in bursts and in some lives only, and what lasts meets it less often than the
+#: rest: so many times as many faults shall meet it in a life in which it is spoken.
+_BURSTS: dict[str, dict[Level, float]] = {
+    "down call": {"cluster": 1.0, "node": 2.0},
+    "up reply": {"cluster": 1.5, "node": 12.0},
+    "down bulk/stream": {"cluster": 1.0, "node": 2.0},
+    "up bulk/stream": {"cluster": 2.0, "node": 6.0},
+}
 #: Faults that are tried at one message, until one finds something to strike.
 _TRIED = 6
 #: Faults that may be due at once, for want of messages.
@@ -68,7 +76,9 @@ class Faults:
         self.known = {known.name: known for theme in self._themes for known in theme.faults()}
         if unknown := set(often) - self.known.keys():
             raise ValueError(f"there are no such faults: {unknown}")
-        self._weights = {known.name: (10.0 if known.name in often else 1.0) for known in self.known.values()}
+        self._weights = {
+            known.name: (10.0 if known.name in often else 1.0) * known.often for known in self.known.values()
+        }
         self._due = 0
         self._over = False
 
@@ -84,12 +94,15 @@ class Faults:
     def _aim(self, id: str, message: str, flight: float) -> float:
         """A message is sent: whether it gets a fault that is due. Those get one that fewer faults met than others."""
         coverage = self.world.coverage
-        met = coverage.met[message, coverage.levels[id]] * _KINDS
+        level = coverage.levels[id]
+        met: float = coverage.met[message, level] * _KINDS
+        if message in _BURSTS:
+            met /= _BURSTS[message][level]
         bound = _RARE if self._due <= 0 else 1.0 + self._due / _DUE
         if self._due <= -_AHEAD or met > coverage.met.total() * bound:
             return 0.0
         self._due -= 1
-        drawn = self._drawn(message, coverage.levels[id])
+        drawn = self._drawn(message, level)
         child = next(one for one in self.tree.children if one.identity.id == id)
         held = self.rng.uniform(*_HELD) if drawn[0].waits else 0.0
         delay = 0.0 if drawn[0].waits else self.rng.uniform(0.0, flight)

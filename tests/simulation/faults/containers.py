@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from node_engine.operations import Operation
 from node_engine.runtimes.interface import Instance, RuntimeFault
 from tests.simulation.faults.theme import Chance, Force, Theme, fault
-from tests.simulation.processes import Trip
+from tests.simulation.processes import NodeProcess, Trip
 
 
 class Containers(Theme):
@@ -19,7 +21,7 @@ class Containers(Theme):
             node.trips.clear()
             node.poke()
 
-    @fault("container dies", often=8)
+    @fault("container dies", often=2.5)
     def dies(self, chance: Chance) -> Force | None:
         node = self.a_busy_node(chance.link)
         if node is None:
@@ -30,7 +32,7 @@ class Containers(Theme):
         node.runtime.crash(attempt, self.rng.choice([1, 137]))
         return self.told_above(node)
 
-    @fault("container hangs on stop", often=3)
+    @fault("container hangs on stop")
     def hangs_on_stop(self, chance: Chance) -> Force | None:
         node = self.a_busy_node(chance.link)
         if node is None:
@@ -41,7 +43,7 @@ class Containers(Theme):
         self.after(seconds, lambda: node.hangs.discard(attempt))
         return self.told_above(node, seconds)
 
-    @fault("runtime lies", often=3)
+    @fault("runtime lies")
     def lies(self, chance: Chance) -> Force | None:
         """It says of one that runs that it has ended, or is not there; or of one that ended that it runs."""
         node = self.a_busy_node(chance.link)
@@ -70,18 +72,18 @@ class Containers(Theme):
         self.after(seconds, end)
         return self.told_above(node, seconds)
 
-    @fault("step of a runtime fails", often=14, waits=True)
+    @fault("step of a runtime fails", often=6, waits=True)
     def step_fails(self, chance: Chance) -> Force | None:
-        node = self.a_node(chance.link)
+        """At the link's node, or at all that are behind it."""
         problem = RuntimeFault("it failed as planned", permanent=self.rng.random() < 0.4)
-
-        def then(operation: Operation) -> None:
-            self.note(f"{operation.kind} of {operation.attempt[:6]} on {node.name} fails")
-            self.tree.watch.ailed(node)
-            chance.struck(self.told_above(node))
-
-        node.trips.append(Trip(problem, chance.now, then))
+        for node in [chance.link] if isinstance(chance.link, NodeProcess) else self.nodes_of(chance.link):
+            node.trips.append(Trip(problem, chance.now, partial(self._failed, chance, node)))
         return None
+
+    def _failed(self, chance: Chance, node: NodeProcess, operation: Operation) -> None:
+        self.note(f"{operation.kind} of {operation.attempt[:6]} on {node.name} fails")
+        self.tree.watch.ailed(node)
+        chance.struck(self.told_above(node))
 
     @fault("runtime away")
     def away(self, chance: Chance) -> Force | None:

@@ -62,7 +62,7 @@ class Disks(Theme):
         self.after(seconds, back)
         return self.around(process, seconds=seconds)
 
-    @fault("state damaged", often=5)
+    @fault("state damaged", often=1.5)
     def state_damaged(self, chance: Chance) -> Force | None:
         """A node's files are damaged: it forgets what became of its attempts, or that and what it shall run.
 
@@ -94,16 +94,16 @@ class Stores(Theme):
                 parent.crash()
                 self.false.give_back(parent)
 
-    @fault("empty store", often=3)
+    @fault("empty store")
     def empty_store(self, chance: Chance) -> Force | None:
         return self._exchange(chance, "empty")
 
-    @fault("foreign store", often=3)
+    @fault("foreign store")
     def foreign_store(self, chance: Chance) -> Force | None:
         """It knows the same children, and wants nothing of them."""
         return self._exchange(chance, "foreign")
 
-    @fault("old store", often=3)
+    @fault("old store")
     def old_store(self, chance: Chance) -> Force | None:
         """A copy of its own, of lately or of the beginning."""
         return self._exchange(chance, self.rng.choice(("old", "very old")))

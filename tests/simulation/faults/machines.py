@@ -19,7 +19,7 @@ class Processes(Theme):
         for process in self.tree.processes:
             process.dies = None
 
-    @fault("killed", often=4)
+    @fault("killed")
     def killed(self, chance: Chance) -> Force | None:
         process = self.an_end(chance.link)
         if not process.alive:
@@ -29,13 +29,13 @@ class Processes(Theme):
         self.after(self.seconds(0.05, 10.0), process.start)
         return felt
 
-    @fault("killed while writing", often=8, waits=True)
+    @fault("killed while writing", often=3, waits=True)
     def killed_while_writing(self, chance: Chance) -> Force | None:
         """Just before or after, or between writing and syncing, which for a process alone is all the same."""
         self._dies(chance, self.rng.choice(("before", "unsynced", "synced")), power=False)
         return None
 
-    @fault("power lost while writing", often=8, waits=True)
+    @fault("power lost while writing", often=3, waits=True)
     def power_lost_while_writing(self, chance: Chance) -> Force | None:
         """The machine goes down before what was written is synced, and mostly it is lost."""
         self._dies(chance, "unsynced", power=True)
@@ -60,7 +60,7 @@ class Processes(Theme):
         """A process stands still; what it watches over goes on."""
         return self._pause(self.an_end(chance.link), self.seconds(0.1, 20.0))
 
-    @fault("parent paused for three leases", often=1)
+    @fault("parent paused for three leases")
     def parent_paused_for_three_leases(self, chance: Chance) -> Force | None:
         """And its children all this time speak to it."""
         return self._pause(chance.link.parent_process, 3 * SETTINGS.lease)
@@ -80,12 +80,12 @@ class Machines(Theme):
         for process in self.tree.processes:
             process.clock.drift(1.0)
 
-    @fault("reboot", often=4)
+    @fault("reboot")
     def reboot(self, chance: Chance) -> Force | None:
         """A machine goes down with all that runs on it."""
         return self._reboot(chance.link)
 
-    @fault("reboot without network", often=4)
+    @fault("reboot without network")
     def reboot_without_network(self, chance: Chance) -> Force | None:
         """It comes back, and for a while cannot speak to its parent."""
         felt = self._reboot(chance.link)
@@ -93,7 +93,7 @@ class Machines(Theme):
             self._without_network(chance.link)
         return felt
 
-    @fault("power cut of a site", often=3)
+    @fault("power cut of a site")
     def power_cut_of_a_site(self, chance: Chance) -> Force | None:
         """A cluster, its broker and all its nodes go down at once, and come back, some without the root."""
         cluster = chance.link if isinstance(chance.link, ClusterProcess) else chance.link.cluster
@@ -138,7 +138,7 @@ class Machines(Theme):
         machine.suspend(seconds)
         return self.around(machine, seconds=seconds)
 
-    @fault("wall clock jumps", often=4)
+    @fault("wall clock jumps")
     def wall_clock_jumps(self, chance: Chance) -> Force | None:
         process = self.an_end(chance.link)
         process.clock.ahead += self.rng.choice([-1e9, -3600.0, -20.0, 20.0, 3600.0, 1e8])

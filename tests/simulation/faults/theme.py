@@ -40,22 +40,25 @@ class Chance:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A fault by name. often: how often it is tried, in proportion. waits: for a moment, such as a write."""
+    """A fault by name. often: how many times as often it is tried as others that met as little.
+
+    waits: for a moment, such as a write.
+    """
 
     name: str
     strike: Fault
-    often: int
+    often: float
     waits: bool
 
 
 Method = TypeVar("Method", bound=Callable[..., "Force | None"])
 
 
-def fault(name: str, *, often: int = 2, waits: bool = False) -> Callable[[Method], Method]:
+def fault(name: str, *, often: float = 1.0, waits: bool = False) -> Callable[[Method], Method]:
     """Mark a method of a theme as a fault.
 
-    Those of a moment meet little, and are tried twice as often as those that last; those that mostly find nothing to
-    strike, more often still.
+    Those that met little in a life are tried before others anyway; often: still more, since it mostly finds nothing to
+    strike, or meets but one message.
     """
 
     def mark(method: Method) -> Method:

@@ -69,7 +69,7 @@ class Plan:
             write_every=dice.choice((1.0, 2.0, 5.0)),
             instances=clusters * nodes * dice.choice((1, 2, 3, 4)),
             part_bytes=dice.choice((400, 700, 700, 96 * 1024)),
-            readers=dice.choice((0, 3, 5, 6, 6)),
+            readers=dice.choice((0, 3, 5, 6, 6, 6)),
             exclusive=dice.random() < 0.15,
         )
 

@@ -32,9 +32,9 @@ _KINDS = len(MESSAGES) * len(LEVELS)
 #: rest: so many times as many faults shall meet it in a life in which it is spoken.
 _BURSTS: dict[str, dict[Level, float]] = {
     "down call": {"cluster": 1.0, "node": 2.0},
-    "up reply": {"cluster": 1.5, "node": 12.0},
+    "up reply": {"cluster": 1.5, "node": 25.0},
     "down bulk/stream": {"cluster": 1.0, "node": 2.0},
-    "up bulk/stream": {"cluster": 2.0, "node": 6.0},
+    "up bulk/stream": {"cluster": 2.0, "node": 8.0},
 }
 #: Faults that are tried at one message, until one finds something to strike.
 _TRIED = 6

@@ -119,7 +119,7 @@ class People(Theme):
             self.note(f"an adversary at the broker of {parent.name}: {attack}")
         return self.below(parent, 2.0) if attack else None
 
-    @fault("attack from inside", often=1.5)
+    @fault("attack from inside", often=5)
     def insider(self, chance: Chance) -> Force | None:
         """A child whose key somebody has speaks of what others run."""
         parent = chance.link.parent_process

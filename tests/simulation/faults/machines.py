@@ -29,7 +29,7 @@ class Processes(Theme):
         self.after(self.seconds(0.05, 10.0), process.start)
         return felt
 
-    @fault("killed while writing", often=3, waits=True)
+    @fault("killed while writing", often=4, waits=True)
     def killed_while_writing(self, chance: Chance) -> Force | None:
         """Just before or after, or between writing and syncing, which for a process alone is all the same."""
         self._dies(chance, self.rng.choice(("before", "unsynced", "synced")), power=False)

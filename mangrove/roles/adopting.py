@@ -104,7 +104,7 @@ class Adopting:
     @property
     def active(self) -> bool:
         """Whether the time has not come to its end."""
-        return self._clock.wall() < self._until
+        return self._until > 0.0 and self._clock.wall() < self._until
 
     @property
     def asking(self) -> bool:

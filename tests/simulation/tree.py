@@ -65,11 +65,11 @@ class Plan:
             clusters=clusters,
             nodes=nodes,
             storm=150.0,
-            fault_every=dice.choice((0.4, 0.5, 0.7, 0.8, 1.2)),
+            fault_every=dice.choice((0.4, 0.5, 0.6, 0.8, 1.2)),
             write_every=dice.choice((1.0, 2.0, 5.0)),
             instances=clusters * nodes * dice.choice((1, 2, 3, 4)),
             part_bytes=dice.choice((400, 700, 700, 96 * 1024)),
-            readers=dice.choice((0, 3, 5, 6, 6, 6)),
+            readers=dice.choice((0, 5, 6, 6, 6, 6)),
             exclusive=dice.random() < 0.15,
         )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: How many faults wait for no message.
 _UNAIMED = 0.05
 #: A kind of message is rare when it was met by fewer than this many of the faults that others were met by: it gets a
-#: fault whenever it comes, up to so many before their time.
+#: fault whenever it comes, up to so many before their time; twice as many if it comes in bursts.
 _RARE, _AHEAD = 0.7, 6
 #: Kinds of messages at both levels.
 _KINDS = len(MESSAGES) * len(LEVELS)
@@ -32,9 +32,9 @@ _KINDS = len(MESSAGES) * len(LEVELS)
 #: rest: so many times as many faults shall meet it in a life in which it is spoken.
 _BURSTS: dict[str, dict[Level, float]] = {
     "down call": {"cluster": 1.0, "node": 2.0},
-    "up reply": {"cluster": 1.5, "node": 25.0},
+    "up reply": {"cluster": 1.5, "node": 6.0},
     "down bulk/stream": {"cluster": 1.0, "node": 2.0},
-    "up bulk/stream": {"cluster": 2.0, "node": 8.0},
+    "up bulk/stream": {"cluster": 2.0, "node": 5.0},
 }
 #: Faults that are tried at one message, until one finds something to strike.
 _TRIED = 6
@@ -99,7 +99,8 @@ class Faults:
         if message in _BURSTS:
             met /= _BURSTS[message][level]
         bound = _RARE if self._due <= 0 else 1.0 + self._due / _DUE
-        if self._due <= -_AHEAD or met > coverage.met.total() * bound:
+        ahead = 2 * _AHEAD if message in _BURSTS else _AHEAD
+        if self._due <= -ahead or met > coverage.met.total() * bound:
             return 0.0
         self._due -= 1
         drawn = self._drawn(message, level)
@@ -114,7 +115,7 @@ class Faults:
         hits, meets = self.world.coverage.hits, self.world.coverage.meets
 
         def rank(known: Known) -> float:
-            often = (1 + meets[known.name]) * (1 + hits[known.name, message, level]) ** 3
+            often = (1 + meets[known.name]) ** 1.5 * (1 + hits[known.name, message, level]) ** 3
             return self.rng.expovariate(self._weights[known.name] / often)
 
         return sorted(self.known.values(), key=rank)[:_TRIED]

@@ -94,16 +94,16 @@ class Stores(Theme):
                 parent.crash()
                 self.false.give_back(parent)
 
-    @fault("empty store")
+    @fault("empty store", often=1.5)
     def empty_store(self, chance: Chance) -> Force | None:
         return self._exchange(chance, "empty")
 
-    @fault("foreign store")
+    @fault("foreign store", often=1.5)
     def foreign_store(self, chance: Chance) -> Force | None:
         """It knows the same children, and wants nothing of them."""
         return self._exchange(chance, "foreign")
 
-    @fault("old store")
+    @fault("old store", often=1.5)
     def old_store(self, chance: Chance) -> Force | None:
         """A copy of its own, of lately or of the beginning."""
         return self._exchange(chance, self.rng.choice(("old", "very old")))

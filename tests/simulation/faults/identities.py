@@ -39,7 +39,7 @@ class Identities(Theme):
                 self._copies.setdefault(node.name, []).append(node.disk.snapshot())
                 del self._copies[node.name][:-_COPIES]
 
-    @fault("device set back")
+    @fault("device set back", often=2)
     def set_back(self, chance: Chance) -> Force | None:
         """A node comes back with an old copy of its disk. Where it is refused, an operator brings the newest back."""
         node = self.a_node(chance.link)
@@ -119,7 +119,7 @@ class People(Theme):
             self.note(f"an adversary at the broker of {parent.name}: {attack}")
         return self.below(parent, 2.0) if attack else None
 
-    @fault("attack from inside", often=5)
+    @fault("attack from inside", often=8)
     def insider(self, chance: Chance) -> Force | None:
         """A child whose key somebody has speaks of what others run."""
         parent = chance.link.parent_process

@@ -29,13 +29,13 @@ class Processes(Theme):
         self.after(self.seconds(0.05, 10.0), process.start)
         return felt
 
-    @fault("killed while writing", often=4, waits=True)
+    @fault("killed while writing", often=5, waits=True)
     def killed_while_writing(self, chance: Chance) -> Force | None:
         """Just before or after, or between writing and syncing, which for a process alone is all the same."""
         self._dies(chance, self.rng.choice(("before", "unsynced", "synced")), power=False)
         return None
 
-    @fault("power lost while writing", often=3, waits=True)
+    @fault("power lost while writing", often=5, waits=True)
     def power_lost_while_writing(self, chance: Chance) -> Force | None:
         """The machine goes down before what was written is synced, and mostly it is lost."""
         self._dies(chance, "unsynced", power=True)
@@ -81,24 +81,21 @@ class Machines(Theme):
             process.clock.drift(1.0)
 
     @fault("reboot")
-    def reboot(self, chance: Chance) -> Force | None:
+    def reboot(self, chance: Chance) -> Force:
         """A machine goes down with all that runs on it."""
         return self._reboot(chance.link)
 
     @fault("reboot without network")
-    def reboot_without_network(self, chance: Chance) -> Force | None:
+    def reboot_without_network(self, chance: Chance) -> Force:
         """It comes back, and for a while cannot speak to its parent."""
         felt = self._reboot(chance.link)
-        if felt is not None:
-            self._without_network(chance.link)
+        self._without_network(chance.link)
         return felt
 
     @fault("power cut of a site")
-    def power_cut_of_a_site(self, chance: Chance) -> Force | None:
+    def power_cut_of_a_site(self, chance: Chance) -> Force:
         """A cluster, its broker and all its nodes go down at once, and come back, some without the root."""
         cluster = chance.link if isinstance(chance.link, ClusterProcess) else chance.link.cluster
-        if not cluster.alive:
-            return None
         machines: list[Link] = [cluster, *self.nodes_of(cluster)]
         felt = self.around(*machines)
         for machine in machines:
@@ -108,9 +105,8 @@ class Machines(Theme):
             self._without_network(cluster)
         return felt
 
-    def _reboot(self, machine: Link) -> Force | None:
-        if not machine.alive:
-            return None
+    def _reboot(self, machine: Link) -> Force:
+        """Whether its program runs just now, or is dead already."""
         felt = self.around(machine)
         self._down(machine)
         self.after(self.seconds(0.3, 12.0), machine.start)

@@ -231,3 +231,13 @@ def test_nothing_is_decided_before_the_children_had_a_lease_to_report(house: Hou
     house.run(SETTINGS.lease)
     assert set(child.statuses.ids) == running == {house.attempt(slot)}
     assert second.statuses.ids == frozenset()
+
+
+def test_a_clock_that_shows_a_time_before_1970_lets_nobody_adopt(house: House) -> None:
+    house.clock._epoch = -1_000_000_000.0
+    house.start()
+    assert not house.parent._adopting.active
+    child = house.child("n1")
+    slot = house.want(0)
+    house.run(2.0)
+    assert set(child.statuses.ids) == {house.attempt(slot)}

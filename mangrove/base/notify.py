@@ -9,8 +9,8 @@ import contextlib
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 #: Signs of life in one period of the watchdog. sd_watchdog_enabled(3) advises two; a third bears one that is late.
 _SIGNS = 3
@@ -31,17 +31,22 @@ def watchdog_period() -> float | None:
     return int(microseconds) / 1e6 / _SIGNS if microseconds.isdecimal() and int(microseconds) and meant else None
 
 
-def wait_for_signal(post: Callable[[Callable[[], None]], object], asked: threading.Event | None = None) -> None:
-    """Say that all is ready, wait for SIGTERM or SIGINT (or for `asked`), and say that the end begins.
+def wait_for_signal(post: Callable[[Callable[[], None]], object], asked: SimpleQueue[None] | None = None) -> None:
+    """Say that all is ready, wait for SIGTERM or SIGINT (or for something in `asked`), and say that the end begins.
 
     post: lets the program's loop call something, so that signs of life come from where the work is done: a loop that is
     stuck gives none, and the manager starts the program anew.
     """
-    asked = asked or threading.Event()
+    # No Event: this thread may hold its lock in the very moment in which the signal comes, and would wait for itself.
+    ending: SimpleQueue[None] = SimpleQueue() if asked is None else asked
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: asked.set())
+        signal.signal(number, lambda _number, _frame: ending.put(None))
     notify("READY=1")
     period = watchdog_period()
-    while not asked.wait(period):
-        post(lambda: notify("WATCHDOG=1"))
+    while True:
+        try:
+            ending.get(timeout=period)
+            break
+        except Empty:
+            post(lambda: notify("WATCHDOG=1"))
     notify("STOPPING=1")

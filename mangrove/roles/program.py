@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 
 import msgspec
 from flask import has_request_context, request
@@ -173,7 +174,7 @@ class Running:
         self.loop = Loop(core, base.clock, name)
         self._housekeeping = Housekeeping(base.store, base.clock, parent.lease, (*CHORES, *chores))
         self._stopping = threading.Event()
-        self._asked_to_end = threading.Event()
+        self._asked_to_end: SimpleQueue[None] = SimpleQueue()
         self._lost = False
         self._renewal = Renewal(base.store, parent.lease, base.store_lease, base.clock, parent.acquired, self._on_lost)
         if base.shared:
@@ -204,7 +205,7 @@ class Running:
 
     def _on_lost(self) -> None:
         self._lost = True
-        self._asked_to_end.set()
+        self._asked_to_end.put(None)
 
     def deliver(self, handle: Callable[[TransportEvent], None]) -> OnEvent:
         """A transport's callback that lets the loop handle the event."""

@@ -267,7 +267,7 @@ def a_stop_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("mangrove.roles.slots.decide", keep)
 
 
-@breaks(4, 11, 12, 0, plan=Plan(fault_every=1.0, part_bytes=400, readers=0, often=("attack from outside",)))
+@breaks(4, 3, 11, 12, 0, plan=Plan(fault_every=1.0, part_bytes=400, readers=0, often=("attack from outside",)))
 def an_old_assignment_counts_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lanes, "admit", lambda self, kind, sequence: True)
 
@@ -397,7 +397,7 @@ def a_parent_does_not_know_that_it_stood_still(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(ParentLink, "tick", never_stalled)
 
 
-@breaks(8)
+@breaks(8, 11)
 def a_node_starts_anew_what_it_finds_running(patch: pytest.MonkeyPatch) -> None:
     resume = child_loop.resume
 

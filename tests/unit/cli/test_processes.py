@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ Play = Callable[..., tuple[Program, psutil.Process]]
 
 @pytest.fixture
 def setup() -> Setup:
-    return Setup("set-up-of-this-test", 12000, environment={"DOCKER_HOST": "unix:///run/other.sock"})
+    return Setup(f"set-up-{uuid.uuid4()}", 12000, environment={"DOCKER_HOST": "unix:///run/other.sock"})
 
 
 @pytest.fixture

@@ -120,8 +120,11 @@ def test_a_drained_node_hands_over_what_it_runs_and_keeps_what_fits_nowhere_else
     eventually(lambda: tree.wait_running(moves)[0].node == "alp", "it to move")
     tree.wait_reason(stays, "harbour is drained, and nothing else fits: 1 of 3 nodes cordoned; needs label zone in sea")
     assert tree.wait_running(stays) == [second]
-    [seen] = [each for each in tree.client.nodes() if each.name == "harbour"]
-    assert (seen.cordoned, seen.drained) == (True, True)
+
+    def marks() -> set[tuple[bool, bool]]:
+        return {(each.cordoned, each.drained) for each in tree.client.nodes() if each.name == "harbour"}
+
+    eventually(lambda: marks() == {(True, True)}, "the root to see it")
     tree.client.delete_service(stays)
     eventually(lambda: bool(list(tree.client.events(kind="node-drained"))), "harbour to be empty")
     tree.client.cordon_node(node.cluster.id, node.id, cordoned=False)

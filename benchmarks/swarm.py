@@ -76,7 +76,7 @@ class _Member:
     """One engine of the Swarm."""
 
     def __init__(self, folder: Path, address: str, namespace: str) -> None:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         self.address = address
         self._folder = folder
         self._engine = Engine(folder, namespace=namespace)

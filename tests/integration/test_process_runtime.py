@@ -239,7 +239,7 @@ def test_it_survives_the_engines_sudden_death(world: World) -> None:
 
     assert only(runtime).state == "running"
     assert runtime.start(workload("a1", "true")) == only(runtime), "it is adopted, not started again"
-    (world.folder / "a1/work/go").touch()
+    (world.folder / "a1" / "work" / "go").touch()
     assert ended(runtime).exit_code == 7
 
 
@@ -250,7 +250,7 @@ def test_nothing_runs_that_was_not_written_down(world: World) -> None:
     runtime = world.engine()
 
     assert only(runtime) == Instance("a1", "prepared")
-    assert not (world.folder / "a1/work/ran").exists()
+    assert not (world.folder / "a1" / "work" / "ran").exists()
 
 
 def test_nothing_runs_when_the_disk_is_full(
@@ -273,7 +273,7 @@ def test_nothing_runs_when_the_disk_is_full(
 def test_its_end_is_known_when_it_ended_while_the_engine_was_away(world: World, runtime: ProcessRuntime) -> None:
     run(runtime, workload("a1", "sh", "-c", "until [ -e go ]; do sleep 0.02; done; exit 9"))
     runtime.close()
-    (world.folder / "a1/work/go").touch()
+    (world.folder / "a1" / "work" / "go").touch()
     wait_until((world.folder / "a1/exit").exists, "the exit code was kept")
     runtime = world.engine()
 
@@ -455,7 +455,7 @@ def test_those_who_need_time_to_end_have_it(world: World, runtime: ProcessRuntim
     printed(runtime, "up")
     runtime.stop("a1", 30)
 
-    assert (world.folder / "a1/work/saved").exists()
+    assert (world.folder / "a1" / "work" / "saved").exists()
     assert not world.marked()
 
 
@@ -468,7 +468,7 @@ def test_those_who_are_born_while_it_ends_are_asked_too(world: World, runtime: P
     runtime.stop("a1", 30)
 
     assert SystemClock().now() - start < 20
-    assert (world.folder / "a1/work/asked").exists()
+    assert (world.folder / "a1" / "work" / "asked").exists()
     assert not world.marked()
 
 
@@ -591,7 +591,7 @@ def test_output_is_kept_while_the_engine_is_away_and_bounded_when_it_is_there(
     script = "until [ -e more ]; do sleep 0.02; done; for i in $(seq 10000); do echo line $i; done; sleep 60"
     run(runtime, workload("a1", "sh", "-c", script))
     runtime.close()
-    (world.folder / "a1/work/more").touch()
+    (world.folder / "a1" / "work" / "more").touch()
     output = world.folder / "a1/output.log"
     wait_until(lambda: b"line 10000\n" in output.read_bytes(), "it wrote without us")
     size = output.stat().st_size
@@ -610,7 +610,7 @@ def test_the_end_of_an_adopted_instance_is_told_at_once(world: World, runtime: P
     runtime = world.engine()
     told = threading.Event()
     runtime.watch(told.set)
-    (world.folder / "a1/work/go").touch()
+    (world.folder / "a1" / "work" / "go").touch()
 
     assert told.wait(20)
     assert only(runtime).state == "exited"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from mangrove.model.documents import CHILDREN
 from tests.simulation.adversary import Adversary
 from tests.simulation.faults.theme import Chance, Force, Theme, fault
 from tests.simulation.forger import forge
@@ -55,11 +56,18 @@ class Identities(Theme):
         return Force(felt.links, seconds)
 
     def _bring_newest(self, node: NodeProcess) -> None:
-        newest = self._newest.pop(node, None)
-        if newest is None or (node.alive and node.node.role.link.state == "settled"):
+        if node not in self._newest:
+            return
+        if node.cluster.impostor:  # what a false store says of it is worth nothing
+            self.after(1.0, lambda: self._bring_newest(node))
+            return
+        newest = self._newest.pop(node)
+        reached, _ = node.disk.snapshot()
+        known = node.cluster.true_store.get(CHILDREN, node.identity.id)
+        behind = known is not None and reached < known.document["incarnation"]
+        if node.alive and node.node.role.link.state == "settled" and not behind:
             return  # nobody noticed, since it was started as often as it should be
         self.note(f"{node.name} gets its newest disk back")
-        reached, _ = node.disk.snapshot()
         self._put(node, (max(reached, newest[0]), newest[1]))
         self.after(0.5, node.start)
 

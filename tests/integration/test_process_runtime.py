@@ -128,7 +128,7 @@ def test_it_has_a_clean_world_of_its_own(world: World, runtime: ProcessRuntime, 
     run(runtime, given)
 
     assert ended(runtime).exit_code == 0
-    work = world.folder / "a1/work"
+    work = world.folder / "a1" / "work"
     lines = output_of(runtime, "a1", 50).decode().splitlines()
     kept = [line for line in lines if not line.startswith(("PATH=", "LANG=", "OLDPWD="))]
     assert kept == [

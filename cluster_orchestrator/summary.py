@@ -23,13 +23,15 @@ def cluster_capacity(rows: Iterable[Row], version: int, position: Position | Non
     """The cluster as one child of the root: of its nodes that may be given new work now."""
     rows = list(rows)
     usable = [row for row in rows if row.live and not row.cordoned]
-    # The root subtracts all that it has given to this cluster, so what is bound on other nodes must be in the sum.
-    bound = sum((row.reserved for row in rows if not row.live or row.cordoned), NOTHING)
+    # The root subtracts all that it has given to this cluster, so what is bound on other nodes must be in the sum, and
+    # these nodes among those on which it counts host ports.
+    busy = [row for row in rows if row.attempts and (not row.live or row.cordoned)]
+    bound = sum((row.reserved for row in busy), NOTHING)
     values, vague = _labels([row.capacity for row in usable])
     return Capacity(
         allocatable=sum((row.capacity.allocatable for row in usable), bound),
         largest=largest([row.free for row in usable]),
-        nodes=len(usable),
+        nodes=len(usable) + len(busy),
         architectures=_union(row.capacity.architectures for row in usable),
         operating_systems=_union(row.capacity.operating_systems for row in usable),
         runtimes=_union(row.capacity.runtimes for row in usable),

@@ -15,12 +15,13 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a child can allocate in all: not what is free, since the parent subtracts its own reservations.
 
     largest: what is free on the largest single nodes behind it, of which none is smaller than another in everything;
-    empty for a node. nodes: how many stand behind it. version: of the assignment that `largest` reflects. gpu_drivers:
-    one name a device. engines: of a node, by runtime, the program behind it, such as "Podman 4.3.1". labels: of a node;
-    label_values: of the nodes behind a cluster, with null when some have no such label. vague_labels: keys with more
-    values than are told. taints: what keeps everything away that does not tolerate it, `key` or `key=value`; of a
-    cluster, those that all its nodes have. addons: what else the operator says it offers. round_trip: milliseconds to
-    the parent and back, coarsely; 0 when not measured. troubles: what is wrong with it now, one line each.
+    empty for a node. nodes: how many stand behind it that may get new work, or hold what they were given. version: of
+    the assignment that `largest` reflects. gpu_drivers: one name a device. engines: of a node, by runtime, the program
+    behind it, such as "Podman 4.3.1". labels: of a node; label_values: of the nodes behind a cluster, with null when
+    some have no such label. vague_labels: keys with more values than are told. taints: what keeps everything away that
+    does not tolerate it, `key` or `key=value`; of a cluster, those that all its nodes have. addons: what else the
+    operator says it offers. round_trip: milliseconds to the parent and back, coarsely; 0 when not measured. troubles:
+    what is wrong with it now, one line each.
     """
 
     allocatable: Resources = Resources()

@@ -135,7 +135,7 @@ def cluster_document(view: ClusterView, now: float) -> ClusterDocument:
         "ip": host,
         "port": port,
         "active": view.is_live,
-        "active_nodes": capacity.nodes if child.state != "joined" else 0,
+        "active_nodes": sum(node.state == "live" for node in view.nodes),
         "vcpus": total.cpu // 1000,
         "total_cpu_cores": total.cpu // 1000,
         "vgpus": total.gpus,

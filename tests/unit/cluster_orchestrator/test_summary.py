@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,9 +11,10 @@ from mangrove.model.child import Capacity
 from mangrove.model.choice import Chosen
 from mangrove.model.position import Position
 from mangrove.model.resources import Resources, counted
-from mangrove.model.specification import Constraint, Specification
+from mangrove.model.specification import Constraint, Port, Specification
 from mangrove.placement.engine import place
 from mangrove.placement.fleet import Fleet
+from mangrove.placement.request import kinds_of
 from tests.unit.placement.fleets import PLACES, Children, fleet_of, machine, nodes, specifications
 from tests.unit.placement.fleets import fleets as children
 
@@ -30,19 +32,27 @@ def test_what_fits_on_a_node_fits_on_its_cluster(
     made = fleet_of("node", there)
     for row in made.rows.values():
         fleet.add(row.id, row.name)
-        fleet.update(row.id, row.capacity)
+        fleet.update(row.id, msgspec.structs.replace(row.capacity, nodes=1))
         fleet.set_live(row.id, row.live)
         fleet.set_cordoned(row.id, row.cordoned)
-    for attempt, (child, resources) in made.reservations.items():
-        fleet.reserve(attempt, child, resources)
+    rows = {id: row.number for id, row in fleet.rows.items()}
+    for attempt in made.reservations:
+        child, resources, kinds = made.reservation(attempt)
+        ports = tuple(kind for kind in kinds if _is_port(kind) and not fleet.table.tallies.of(kind)[rows[child]])
+        fleet.reserve(attempt, child, resources, ports)
     root = Fleet("cluster")
     root.add("c", "c0")
     root.update("c", summed(fleet, position))
     root.set_live("c", True)
-    for attempt, (_, resources) in fleet.reservations.items():
-        root.reserve(attempt, "c", resources)
+    for attempt in fleet.reservations:
+        _, resources, kinds = fleet.reservation(attempt)
+        root.reserve(attempt, "c", resources, kinds)
     if isinstance(place(fleet, specification), Chosen):
         assert place(root, specification) == Chosen("c")
+
+
+def _is_port(kind: object) -> bool:
+    return isinstance(kind, tuple) and kind[0] == "port"
 
 
 def test_labels_are_told_with_their_values_and_those_without_them() -> None:
@@ -75,4 +85,27 @@ def test_a_cordoned_node_keeps_what_it_runs_in_the_sum_and_offers_nothing() -> N
     said = summed(fleet)
     assert said.allocatable == Resources(cpu=3500, memory=4096, counted=counted({"tpu": 1}))
     assert said.largest == (Resources(cpu=2000, memory=4096, counted=counted({"tpu": 1})),)
-    assert said.nodes == 1
+    assert said.nodes == 2
+
+
+def test_who_is_away_and_holds_nothing_is_no_node() -> None:
+    fleet = nodes(machine(), machine())
+    fleet.set_live("id-0", False)
+    assert summed(fleet).nodes == 1
+
+
+def test_a_host_port_on_a_node_that_is_away_is_not_one_of_a_node_that_is_there() -> None:
+    web, fleet, root = (
+        Specification("web", runtime="docker", ports=(Port(80, 80),)),
+        nodes(machine(), machine()),
+        Fleet("cluster"),
+    )
+    fleet.reserve("a", "id-0", web.resources, kinds_of(web))
+    fleet.set_live("id-0", False)
+    root.add("c", "c0")
+    root.update("c", summed(fleet))
+    root.set_live("c", True)
+    root.reserve("a", "c", web.resources, kinds_of(web))
+    assert place(root, web) == Chosen("c")
+    root.reserve("b", "c", web.resources, kinds_of(web))
+    assert not isinstance(place(root, web), Chosen)

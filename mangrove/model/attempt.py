@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from mangrove.model.phases import ENDED, Phase
+from mangrove.model.specification import Port
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -28,7 +29,8 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: one line for a person whenever it is not simply running. since: wall-clock seconds at which this phase
     began. node, node_name, address: where it runs (empty while nowhere). silent: this is the last word of a node that
     is not heard now. given_up: that has lasted for as long as its policy says, so that it may be run elsewhere, and
-    there is nowhere beside that node; what is stopping and exclusive is then known to have stopped there.
+    there is nowhere beside that node; what is stopping and exclusive is then known to have stopped there. ipv4, ipv6:
+    its own address in the network between services; empty where it has none. ports: of the node, that lead to it now.
     """
 
     attempt: str
@@ -42,6 +44,9 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     address: str = ""
     silent: bool = False
     given_up: bool = False
+    ipv4: str = ""
+    ipv6: str = ""
+    ports: tuple[Port, ...] = ()
 
     @property
     def ended(self) -> bool:

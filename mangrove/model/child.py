@@ -11,6 +11,26 @@ from mangrove.model.position import Position
 from mangrove.model.resources import Resources
 
 
+class Networking(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a child has to do with the network between services.
+
+    wanted: how many grants of addresses it needs in all; 0: it takes no part. held: those that it uses, a pair of
+    networks each, IPv4 and IPv6, either of which may be empty. underlay: a node's own addresses to which others can
+    send packets for its instances, the best first. key: a node's public key for WireGuard (base64). trouble: why it
+    takes no part, or only in part, in one line.
+    """
+
+    wanted: int = 0
+    held: tuple[tuple[str, str], ...] = ()
+    underlay: tuple[str, ...] = ()
+    key: str = ""
+    trouble: str = ""
+
+
+#: Of a child that takes no part.
+NO_NETWORK = Networking()
+
+
 class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a child can allocate in all: not what is free, since the parent subtracts its own reservations.
 
@@ -21,7 +41,7 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     some have no such label. vague_labels: keys with more values than are told. taints: what keeps everything away that
     does not tolerate it, `key` or `key=value`; of a cluster, those that all its nodes have. addons: what else the
     operator says it offers. round_trip: milliseconds to the parent and back, coarsely; 0 when not measured. troubles:
-    what is wrong with it now, one line each.
+    what is wrong with it now, one line each. network: its part in the network between services.
     """
 
     allocatable: Resources = Resources()
@@ -41,6 +61,7 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     addons: tuple[str, ...] = ()
     round_trip: float = 0.0
     troubles: tuple[str, ...] = ()
+    network: Networking = NO_NETWORK
 
 
 class NodeView(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -23,6 +23,7 @@ from mangrove.model.attempt import Attempt, Status
 from mangrove.model.child import NodeView
 from mangrove.model.phases import Phase
 from mangrove.model.specification import Specification
+from mangrove.network.plan import Endpoint, Grant, Peer, Ranges, ServiceEntry
 
 CHECKOUT = Path(__file__).parents[2]
 PROTOCOL = (CHECKOUT / "docs/protocol.md").read_text()
@@ -31,7 +32,10 @@ FRONT = CHECKOUT / "docs/index.md"  # of the site, where pages are that MkDocs m
 PAGES = [CHECKOUT / "README.md", *sorted(CHECKOUT.glob("docs/**/*.md")), *sorted(CHECKOUT.glob("examples/**/*.md"))]
 
 #: What travels, beside the payloads themselves: entries of channels, which are decoded later, and what HTTP carries.
-_BEGIN = (Header, Attempt, Status, NodeView, Specification, JoinRequest, JoinReply, BrokerAccess, LeaveRequest)
+_BEGIN = (
+    *(Header, Attempt, Status, NodeView, Specification, JoinRequest, JoinReply, BrokerAccess, LeaveRequest),
+    *(Ranges, Grant, Peer, ServiceEntry, Endpoint),
+)
 
 
 def structs() -> dict[str, type[msgspec.Struct]]:
@@ -64,7 +68,7 @@ def rows(heading: str) -> list[str]:
         return []
     section = PROTOCOL[begin + 1 :]
     section = section[: section.find("\n#", 1)]
-    return re.findall(r"^\| `([a-z_]+)` \|", section.partition("| field |")[2].partition("\n\n")[0], re.MULTILINE)
+    return re.findall(r"^\| `([a-z0-9_]+)` \|", section.partition("| field |")[2].partition("\n\n")[0], re.MULTILINE)
 
 
 @pytest.mark.parametrize("heading", structs())

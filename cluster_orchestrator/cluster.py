@@ -26,7 +26,7 @@ from mangrove.model.documents import Identity
 from mangrove.model.phases import Phase
 from mangrove.model.position import Position
 from mangrove.model.specification import Preference
-from mangrove.reconcile.projection import slot_status
+from mangrove.reconcile.projection import misplaced, slot_status
 from mangrove.roles import chronicle
 from mangrove.roles.child import Answer, ChildRole, unknown_method
 from mangrove.roles.parent import Parent
@@ -215,9 +215,13 @@ class Cluster:
             return Status(id, Phase.HELD, held.text, since=held.since)
         current = placement.current if placement is not None else None
         if current is None:
-            return slot_status(id, placement, None)
-        silent = current.child not in parent.link.peers or parent.link.peers[current.child].silent
-        return slot_status(id, placement, parent.observed.get(current.attempt), silent=silent, given_up=given_up)
+            status = slot_status(id, placement, None)
+        else:
+            silent = current.child not in parent.link.peers or parent.link.peers[current.child].silent
+            observed = parent.observed.get(current.attempt)
+            status = slot_status(id, placement, observed, silent=silent, given_up=given_up)
+        drained = current is not None and current.child in parent.fleet.drained
+        return msgspec.structs.replace(status, misplaced=misplaced(placement, drained))
 
     def _sum(self) -> None:
         fleet, now = self.parent.fleet, self._clock.now()

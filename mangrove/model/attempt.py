@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from mangrove.model.phases import ENDED, Phase
@@ -31,6 +33,8 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     is not heard now. given_up: that has lasted for as long as its policy says, so that it may be run elsewhere, and
     there is nowhere beside that node; what is stopping and exclusive is then known to have stopped there. ipv4, ipv6:
     its own address in the network between services; empty where it has none. ports: of the node, that lead to it now.
+    misplaced: why its cluster would rather have it elsewhere: its node is drained and no other has room, or it keeps
+    failing on its nodes.
     """
 
     attempt: str
@@ -47,6 +51,7 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     ipv4: str = ""
     ipv6: str = ""
     ports: tuple[Port, ...] = ()
+    misplaced: Literal["", "drained", "failing"] = ""
 
     @property
     def ended(self) -> bool:

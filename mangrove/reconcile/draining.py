@@ -13,7 +13,7 @@ import msgspec
 
 from mangrove.base.ids import NewId
 from mangrove.model.choice import Chosen, NoFit
-from mangrove.model.documents import Given, Placement, Slot
+from mangrove.model.documents import Given, Placement, Refusal, Slot
 from mangrove.model.phases import Phase
 from mangrove.reconcile import parent
 from mangrove.reconcile.failing import failed_on
@@ -50,11 +50,25 @@ def decide(
         and stands is not None
         and stands.current == current
         and current.specification == slot.specification
-        and view.draining(current.child)
+        and is_to_leave(current, view)
         and view.absence(current.child) is None
     ):
+        if placement.waiting_since:  # what is said of it stands until more is known
+            stands = msgspec.structs.replace(stands, reason=placement.reason, waiting_since=placement.waiting_since)
         decision = _leave(slot, decision, stands, current, view, now, new_id, may_refuse)
     return replace(decision, told=(*told, *decision.told)) if told else decision
+
+
+def is_to_leave(given: Given, view: DrainView) -> bool:
+    """Whether an attempt is on a child that is drained, or on such a node of a cluster that has no other for it."""
+    status = view.status(given)
+    return view.draining(given.child) or (status is not None and status.misplaced == "drained")
+
+
+def _where(given: Given, view: DrainView) -> str:
+    """What is drained, for people."""
+    name = view.name(given.child)
+    return name if view.draining(given.child) else f"a node of {name}"
 
 
 def without_successor(
@@ -93,13 +107,13 @@ def _judge_successor(
         return msgspec.structs.replace(placement, not_before=now + RETRY_FIRST)
     stays = current is not None and view.absence(current.child) is None and runs(view.status(current))
     if stays and not runs(status):
-        if current is not None and view.draining(current.child):
+        if current is not None and is_to_leave(current, view):
             return placement
         return without_successor(placement, view, f"{view.name(current.child) if current else ''} is kept", now)
     if current is not None:
-        left = view.name(current.child)
-        told.append(Told("moved", f"moved from {left} to {name}: {left} is drained"))
-        placement = without_current(placement, view, f"{left} is drained", now)
+        why = f"{_where(current, view)} is drained"
+        told.append(Told("moved", f"moved from {view.name(current.child)} to {name}: {why}"))
+        placement = without_current(placement, view, why, now)
     return msgspec.structs.replace(placement, current=successor, successor=None, reason="", waiting_since=0.0)
 
 
@@ -114,7 +128,7 @@ def _leave(
     may_refuse: bool,
 ) -> Decision:
     """Begin to move, if it is time and there is a place."""
-    status, name = view.status(current), view.name(current.child)
+    status, name = view.status(current), _where(current, view)
     if placement.successor is not None:
         reason = f"moves to {view.name(placement.successor.child)}, since {name} is drained"
         return replace(kept, placement=msgspec.structs.replace(placement, reason=reason))
@@ -125,7 +139,7 @@ def _leave(
         reason = f"{name} is drained; this stays there until it ends by itself"
         return replace(kept, placement=msgspec.structs.replace(placement, reason=reason))
     if running and not view.may_leave(slot.id, current.child):
-        return kept
+        return replace(kept, placement=placement)
     if now < placement.not_before <= now + RETRY_FIRST:
         return replace(kept, wake=placement.not_before)
     refused = frozenset(
@@ -150,4 +164,7 @@ def _leave(
         return replace(kept, placement=moving, wake=now + view.no_news)
     left = without_current(placement, view, f"{name} is drained", now)
     left = msgspec.structs.replace(left, waiting_since=0.0, not_before=0.0)
+    if not view.draining(current.child):  # its cluster has said that no other node of it has room
+        refusal = Refusal(view.revision(current.child), f"{name} is drained")
+        left = msgspec.structs.replace(left, refused={**left.refused, current.child: refusal})
     return parent.decide(slot, left, view, now, new_id, may_refuse=may_refuse)

@@ -117,11 +117,7 @@ def _judge_current(
         placement = without_current(placement, view, f"refused by {name}: {status.reason}", now)
         return msgspec.structs.replace(placement, refused=refused), None
     if status is not None and phase in (Phase.FAILED, Phase.LOST):
-        failures = placement.failures + 1
-        delay = min(RETRY_FIRST * 2 ** min(failures - 1, 16), RETRY_LAST)
-        told.append(Told("failed", f"failed on {name}, and is given away again in {delay:g} s: {status.reason}"))
-        placement = without_current(placement, view, f"failed on {name}: {status.reason}", now)
-        return msgspec.structs.replace(placement, failures=failures, not_before=now + delay), None
+        return _failed(placement, view, f"failed on {name}", status.reason, now, told), None
     absence = view.absence(current.child)
     if absence is not None and absence.for_good:
         return without_current(placement, view, f"{name} was removed", now), None
@@ -141,6 +137,10 @@ def _judge_current(
         return placement, Decision(placement, wake=after(wait, now))
     if phase in (Phase.ASSIGNED, Phase.PULLING, Phase.STARTING) and not (status is not None and status.silent):
         return _judge_progress(slot, placement, current, view, now)
+    if status is not None and status.misplaced == "failing" and phase is not Phase.RUNNING:
+        moved = _fails_everywhere_in(slot, placement, current, status, view, now, told)
+        if moved is not None:
+            return moved, None
     steady = math.inf
     if phase is Phase.RUNNING and (placement.refused or placement.renewing):
         placement = msgspec.structs.replace(placement, refused={}, renewing=False)
@@ -149,6 +149,30 @@ def _judge_current(
         if steady <= 0:
             placement = msgspec.structs.replace(placement, failures=0)
     return _undisturbed(placement, now, steady if steady > 0 else math.inf)
+
+
+def _failed(
+    placement: Placement, view: View, what: str, why: str, now: float, told: list[Told], phase: Phase | None = None
+) -> Placement:
+    """Withdraw what failed where it is, and pause. phase: what it came to, if its child said something else last."""
+    failures = placement.failures + 1
+    delay = min(RETRY_FIRST * 2 ** min(failures - 1, 16), RETRY_LAST)
+    told.append(Told("failed", f"{what}, and is given away again in {delay:g} s: {why}"))
+    placement = without_current(placement, view, f"{what}: {why}", now, phase=phase)
+    return msgspec.structs.replace(placement, failures=failures, not_before=now + delay, waiting_since=0.0)
+
+
+def _fails_everywhere_in(
+    slot: Slot, placement: Placement, current: Given, status: Status, view: View, now: float, told: list[Told]
+) -> Placement | None:
+    """What keeps failing on the nodes of its cluster goes to one where it did not fail lately. None: there is none that
+    has room, and its cluster goes on trying."""
+    failed = failed_on(placement, slot.specification, now)
+    where = view.place(slot, placement.refused, failed | {current.child})
+    if isinstance(where, NoFit) or view.absence(where.child) is not None:
+        return None
+    what = f"keeps failing on nodes of {view.name(current.child)}"
+    return _failed(placement, view, what, status.reason, now, told, Phase.FAILED)
 
 
 def _undisturbed(placement: Placement, now: float, wait: float = math.inf) -> tuple[Placement, Decision]:

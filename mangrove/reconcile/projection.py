@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from mangrove.model.attempt import Status
 from mangrove.model.documents import Observed, Placement
 from mangrove.model.phases import Phase
+
+#: Nodes in a row on which an instance has failed for good when its cluster asks for another cluster: the fault of one
+#: is outvoted by two. Each takes a minute of restarts in place (reconcile/child.py).
+ENOUGH = 3
 
 
 def slot_status(
@@ -30,3 +36,12 @@ def slot_status(
     return msgspec.structs.replace(
         status, attempt=slot, reason=reason, silent=silent or status.silent, given_up=given_up or status.given_up
     )
+
+
+def misplaced(placement: Placement | None, drained: bool) -> Literal["", "drained", "failing"]:
+    """Why a slot would be better off with another parent. drained: whether its child is to be emptied."""
+    if placement is None or placement.final is not None:
+        return ""
+    if placement.failures >= ENOUGH:
+        return "failing"
+    return "drained" if drained and placement.waiting_since else ""

@@ -22,7 +22,7 @@ from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import kinds_of
-from mangrove.reconcile.draining import decide, without_successor
+from mangrove.reconcile.draining import decide, is_to_leave, without_successor
 from mangrove.reconcile.failing import Failing
 from mangrove.reconcile.parent import hold
 from mangrove.reconcile.placements import without_current
@@ -285,7 +285,7 @@ class Slots:
             self._tell_failing(slot, current, status)
             self._tell_too_soon(slot, current, view)
             homeless = view.absence(current.child) is not None or (status is not None and status.given_up)
-            homeless |= view.draining(current.child)
+            homeless |= view.draining(current.child) or (status is not None and bool(status.misplaced))
             homeless |= now is not None and now.desired == "run" and current.specification != now.specification
         else:
             homeless = decision.placement.final is None
@@ -341,7 +341,7 @@ class Slots:
             after.final is None and going and (after.current is not None or bool(after.leaving))
         )
         leaves = after.successor is not None or after.current != left
-        if left is not None and leaves and under_way and view.draining(left.child):
+        if left is not None and leaves and under_way and is_to_leave(left, view):
             self._turns.setdefault(left.child, id)
         for child in [child for child, whose in self._turns.items() if whose == id and not under_way]:
             self._end_turn(child)

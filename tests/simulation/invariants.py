@@ -128,11 +128,12 @@ class Watch:
                 wanted.add(slot)
 
     def _may_be_two(self, parent: Parent, placement: Placement) -> bool:
-        """Only what is moved away from a child that is, or just was, drained, and may run twice."""
+        """Only what is moved away from a child that is, or just was, drained (or has such a node) and may run twice."""
         current, successor = placement.current, placement.successor
         if current is None or successor is None or parent._view.policy(successor.specification).exclusive:
             return False
-        return current.child in self.drained
+        seen = parent.observed.get(current.attempt)
+        return current.child in self.drained or (seen is not None and seen.status.misplaced == "drained")
 
     def _promises(self, process: ParentProcess, parent: Parent) -> None:
         """What is promised of a child, and what the child still has of earlier promises, fits into it: 6."""
@@ -190,7 +191,7 @@ class Watch:
         if wanted.specification != before.specification:
             return  # it is replaced by another version
         seen = parent.observed.get(before.attempt)
-        if seen is not None and (seen.status.phase in ENDED or seen.status.given_up):
+        if seen is not None and (seen.status.phase in ENDED or seen.status.given_up or seen.status.misplaced):
             return
         now = parent.placements[slot].current
         if now is not None and (now.child, now.attempt) in self._given:

@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks.result import Figure, Result
-from mangrove.link.parent import Settings
+from mangrove.link.pace import Settings
 from mangrove.model.documents import EVENTS
 from mangrove.model.specification import Disconnect
 from tests.simulation import processes

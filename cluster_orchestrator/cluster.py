@@ -17,7 +17,7 @@ from mangrove.base.clock import Clock
 from mangrove.base.ids import NewId
 from mangrove.link.child import ChildIdentity
 from mangrove.link.messages import NODES, STATUS
-from mangrove.link.parent import Settings
+from mangrove.link.pace import Settings
 from mangrove.link.sync import Source
 from mangrove.link.transports.interface import Broker, ChildTransport, ParentTransport, TransportEvent
 from mangrove.model.attempt import Status, Usage

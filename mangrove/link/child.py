@@ -145,6 +145,7 @@ class ChildLink:
         self._greet_again = 0.0
         self._retry = RETRY_FIRST
         self._beat_period = 2.0
+        self._hurry = math.inf  # no less often than that, for what is held
         self._next_beat = 0.0
         self._beats: dict[int, float] = {}
         self.round_trip = RoundTrip()
@@ -349,6 +350,11 @@ class ChildLink:
         wake = min(self._next_beat, self._patience)
         return min(wake, self._deadline) if self.state == "reporting" else wake
 
+    def beat_within(self, seconds: float, now: float) -> None:
+        """Let no two beats be further apart, however slowly the parent would have them; infinite: as it likes."""
+        self._hurry = seconds
+        self._next_beat = min(self._next_beat, now + seconds)
+
     def send_usage(self, usage: dict[str, Usage]) -> None:
         """Report what was measured; lost with the connection, since the next one says more."""
         if self.state == "settled" and usage:
@@ -399,7 +405,7 @@ class ChildLink:
         self._beats[self._sequence] = now
         if len(self._beats) > 64:  # more than a lease's worth at any beat period
             del self._beats[next(iter(self._beats))]
-        self._next_beat = now + self._beat_period * (0.85 + 0.3 * self._rng.random())
+        self._next_beat = now + min(self._beat_period, self._hurry) * (0.85 + 0.3 * self._rng.random())
 
     def _report_all(self, now: float) -> None:
         """The complete report that begins a session, in as many messages as it takes; repeated until an assign comes.

@@ -41,6 +41,7 @@ from mangrove.link.messages import (
     Report,
     Welcome,
 )
+from mangrove.link.pace import Settings
 from mangrove.link.parent_events import (
     CapacityChanged,
     Confirmed,
@@ -62,36 +63,8 @@ from mangrove.model.child import Capacity, NodeView
 REPAIR_AFTER = 2.0
 #: What `admit` says of a hello with a connect number that was seen: it was late or is a replay, and nobody's fault.
 OLD_HELLO = "an old hello came again"
-#: The newest word that a child knows to have been heard at the top is as old as a beat of its own and one of its
-#: cluster's, with their jitter of 15 % (child.py), and one of them may come late.
-_BEATS_TO_LAST = 3 * 1.15
 #: Calls that may wait for an answer from one child; more are refused at once.
 MAX_CALLS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the parent tells its children about time. lease, beat, usage: seconds.
-
-    beats_per_second: budget for all children together; a large fleet beats more slowly, with a longer lease.
-    clock_error: by how much two clocks may differ in rate (0.1 % is ten times what a poor quartz does).
-    """
-
-    lease: float = 10.0
-    beat: float = 2.0
-    usage: float = 5.0
-    beats_per_second: float = 500.0
-    clock_error: float = 0.001
-
-    def for_fleet(self, children: int) -> tuple[float, float]:
-        """(lease, beat period) for so many children: at least four beats fit into a lease."""
-        beat = max(min(self.beat, self.lease / 4), children / self.beats_per_second)
-        return max(self.lease, 4 * beat), beat
-
-    def soonest_stop(self, children: int) -> float:
-        """The least `stop_on_child_after` by which what runs is not stopped between two beats, for so many children and
-        a parent of ours, or clusters, that beat as slowly; rounded up to a tenth of a second."""
-        return math.ceil(_BEATS_TO_LAST * self.for_fleet(children)[1] * 10 - 1e-6) / 10
 
 
 State = Literal["away", "greeted", "live"]
@@ -182,8 +155,8 @@ class ParentLink:
 
     @property
     def soonest_stop(self) -> float:
-        """As `Settings.soonest_stop`, for as many children as there are."""
-        return self._settings.soonest_stop(len(self.peers))
+        """As `Settings.soonest_stop`."""
+        return self._settings.soonest_stop
 
     @property
     def deaf(self) -> bool:

@@ -29,7 +29,6 @@ TABLE: tuple[Kind, ...] = (
     Kind("replaced", "instance", "It makes way for the newer version of its service."),
     Kind("held", "instance", "An operator of its cluster has stopped it there, until they release it."),
     Kind("released", "instance", "The operator lets it run again."),
-    Kind("stops-too-soon", "instance", "It is stopped between two beats, which have become slower than its policy."),
     Kind("adopted", "instance", "A store that was brought back did not know that it runs; it is kept."),
     Kind("dropped", "instance", "Nobody kept what was adopted, or it is exclusive and has a rival: it is stopped."),
     Kind("handed-back", "instance", "A cluster found no place for it and gave it back to the root."),

@@ -7,6 +7,7 @@ wants, durably, before anyone acts on it; `speak`, called when all that follows 
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -18,6 +19,7 @@ from mangrove.base.log import about
 from mangrove.link import child_events as link
 from mangrove.link.child import ChildIdentity, ChildLink
 from mangrove.link.messages import ASSIGNMENT, Call, Reply
+from mangrove.link.pace import beat_for
 from mangrove.link.sync import Replica, Source
 from mangrove.link.transports.interface import Broker, ChildTransport, Connected, Disconnected, TransportEvent
 from mangrove.model.attempt import Attempt
@@ -238,4 +240,14 @@ class ChildRole:
         self.trouble = ""
         self._unsaved = False
         self._removed = frozenset()
+        self._hurry(held)
         self._on_assignment(held.attempts, held.specifications)
+
+    def _hurry(self, held: Held) -> None:
+        """Beat so often that nothing held is stopped between two beats. Each session begins with an assign, so this is
+        known anew after a restart."""
+        policies = [
+            held.specifications[digest].policy for digest in {one.specification for one in held.attempts.values()}
+        ]
+        stops = [policy.stop_on_child_after for policy in policies if policy.stop_on_child_after is not None]
+        self.link.beat_within(beat_for(min(stops, default=math.inf)), self._clock.now())

@@ -18,7 +18,8 @@ from mangrove.base.errors import Conflict
 from mangrove.base.ids import NewId
 from mangrove.base.log import request_id
 from mangrove.link.messages import Call, Reply
-from mangrove.link.parent import ParentLink, Settings
+from mangrove.link.pace import Settings
+from mangrove.link.parent import ParentLink
 from mangrove.link.transports.interface import Connected, Disconnected, ParentTransport, TransportEvent
 from mangrove.model import documents
 from mangrove.model.attempt import Usage

@@ -25,7 +25,7 @@ from mangrove.base.notify import notify, wait_for_signal
 from mangrove.identity.secret import MasterSecret, load_or_create, verify_store
 from mangrove.link.brokers.choose import choose_broker
 from mangrove.link.brokers.managed import Account, ManagedBroker
-from mangrove.link.parent import Settings
+from mangrove.link.pace import Settings
 from mangrove.link.streams import ParentStreams
 from mangrove.link.transports.interface import OnEvent, TransportEvent
 from mangrove.link.transports.mqtt import MqttParentTransport

@@ -76,7 +76,6 @@ class Slots:
         self._fleet_seen = -1
         self._could_refuse = False
         self._failing: dict[str, tuple[str, int]] = {}  # slot → its attempt that failed in place, restarts when told
-        self._too_soon: dict[str, str] = {}  # slot → its attempt of which it was told that it stops between two beats
         self._rollouts = Rollouts(self.wanted, self.placements, journal, catalogue)
 
     def load(self, store: Store) -> None:
@@ -283,7 +282,6 @@ class Slots:
         if current is not None:
             status = view.status(current)
             self._tell_failing(slot, current, status)
-            self._tell_too_soon(slot, current, view)
             homeless = view.absence(current.child) is not None or (status is not None and status.given_up)
             homeless |= view.draining(current.child) or (status is not None and bool(status.misplaced))
             homeless |= now is not None and now.desired == "run" and current.specification != now.specification
@@ -321,16 +319,6 @@ class Slots:
         times = f", restarted {status.restarts} times" if status.restarts else ""
         text = f"{self._name(slot)} fails on {where}: {status.reason}{times}"
         self._journal.tell("failing", _subject(slot.id, slot), text)
-
-    def _tell_too_soon(self, slot: Slot | None, current: Given, view: FleetView) -> None:
-        """What stops between two beats, since there are more children than when it was declared, is told of once."""
-        stop, least = view.policy(current.specification).stop_on_child_after, view.soonest_stop()
-        if slot is None or stop is None or stop >= least or self._too_soon.get(slot.id) == current.attempt:
-            return
-        self._too_soon[slot.id] = current.attempt
-        many = f"{len(self._fleet.rows)} {self._fleet.noun}s beat so slowly that it takes at least {least:g} s"
-        text = f"{self._name(slot)} stops {stop:g} s after its last word, and {many}: deploy it with that"
-        self._journal.tell("stops-too-soon", _subject(slot.id, slot), text)
 
     def _take_turns(self, id: str, before: Placement, after: Placement, view: FleetView) -> None:
         """Remember which slot is leaving a child that is drained; when it has, the next one is decided about."""
@@ -431,7 +419,6 @@ class Slots:
         for child in [child for child, whose in self._turns.items() if whose == id]:
             self._end_turn(child)
         self._failing.pop(id, None)
-        self._too_soon.pop(id, None)
         if self.holds.pop(id, None) is not None:
             self._ledger.write(Delete(documents.HOLDS, id))
         self._told.add(id)

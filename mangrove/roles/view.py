@@ -83,10 +83,6 @@ class FleetView:
     def unknown(self) -> float:
         return self._unknown()
 
-    def soonest_stop(self) -> float:
-        """The least `stop_on_child_after`, in seconds, by which nothing is stopped between two beats."""
-        return self._link.soonest_stop
-
     def may_stay(self, given: Given) -> bool:
         return self._link.may_stay(given.child, given.attempt)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from mangrove.base.errors import Unavailable
-from mangrove.link.parent import Settings
+from mangrove.link.pace import Settings
 from mangrove.model.attempt import Usage
 from mangrove.model.documents import Refusal
 from mangrove.model.specification import Specification
@@ -59,7 +59,7 @@ class NoFleet:
         return {}
 
     def soonest_stop(self) -> float:
-        return Settings().soonest_stop(0)
+        return Settings().soonest_stop
 
     def ages(self) -> Mapping[str, float]:
         return {}

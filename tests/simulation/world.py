@@ -12,7 +12,7 @@ import msgspec
 
 from mangrove.base.clock import VirtualClock
 from mangrove.base.ids import seeded_ids
-from mangrove.link.parent import Settings
+from mangrove.link.pace import Settings
 from mangrove.link.transports.memory import Direction
 from mangrove.model.documents import IDENTITIES, Identity
 from mangrove.store.interface import Put

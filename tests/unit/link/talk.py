@@ -10,7 +10,8 @@ from mangrove.base.ids import seeded_ids
 from mangrove.link import child_events, parent_events
 from mangrove.link.child import ChildIdentity, ChildLink
 from mangrove.link.messages import ASSIGNMENT, STATUS, Hello
-from mangrove.link.parent import ParentLink, Settings
+from mangrove.link.pace import Settings
+from mangrove.link.parent import ParentLink
 from mangrove.link.sync import Replica, Source
 from mangrove.model.attempt import Attempt
 from mangrove.model.child import Capacity

@@ -9,7 +9,7 @@ import pytest
 
 from mangrove.link.envelope import Header, seal, topic_of, unseal
 from mangrove.link.messages import PROTOCOL, Ack, Gone, Mark, Reply, Report, Welcome
-from mangrove.link.parent import Settings
+from mangrove.link.pace import Settings
 from mangrove.link.parent_events import Greeted, Silent
 from mangrove.model.attempt import Attempt
 from tests.unit.link.talk import KEY, SETTINGS, Talk

@@ -14,7 +14,7 @@ from mangrove.base.clock import VirtualClock
 from mangrove.base.ids import seeded_ids
 from mangrove.link.child import ChildIdentity
 from mangrove.link.messages import STATUS
-from mangrove.link.parent import Settings
+from mangrove.link.pace import Settings
 from mangrove.link.sync import Source
 from mangrove.link.transports.interface import Broker
 from mangrove.link.transports.memory import MemoryBroker, MemoryChildTransport, MemoryParentTransport

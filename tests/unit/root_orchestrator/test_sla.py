@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mangrove.base.errors import InvalidInput
-from mangrove.link.parent import Settings
+from mangrove.link.pace import Settings
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Constraint, Disconnect, Port, Specification, Volume
 from root_orchestrator.api.declared import DeclaredApplication
@@ -20,7 +20,7 @@ from root_orchestrator.api.oakestra.sla import read_sla
 from root_orchestrator.api.oakestra.sla_fields import disconnect_of
 from tests.root_api import microservice, sla
 
-SOONEST = Settings().soonest_stop(1)
+SOONEST = Settings().soonest_stop
 
 
 def one(**fields: Any) -> Specification:
@@ -195,8 +195,7 @@ BAD_SERVICES: list[tuple[dict[str, Any], str, str]] = [
 def test_the_least_time_to_stop_follows_from_the_beats() -> None:
     """One beat of node and cluster each, with jitter, and one more that came late."""
     assert SOONEST == 6.9
-    assert Settings(lease=2.0).soonest_stop(1) == 1.8
-    assert Settings().soonest_stop(2000) == 13.8, "many children beat more slowly"
+    assert Settings(lease=2.0).soonest_stop == 1.8
     with pytest.raises(InvalidInput, match=r"is \"6s\", and must be at least 6.9 s"):
         disconnect_of(sla_form.Disconnect(stop_on_child_after="6s"), "disconnect", SOONEST)
     assert disconnect_of(sla_form.Disconnect(stop_on_child_after="6.9s"), "d", SOONEST).stop_on_child_after == 6.9

@@ -1,0 +1,161 @@
+"""The netmanager: keeps the kernel as the plan says.
+
+Everything it needs to go on after a crash is in the plan's file and in the kernel itself, where each instance's
+interface says whose it is. One lock: requests and looks are worked through one after another.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from mangrove.base.errors import InvalidInput, MangroveError, Unavailable
+from mangrove.network.door import PLAN, Answer, Attach, Changed, Release, Request, Show
+from mangrove.network.plan import NodePlan
+from netmanager import conntrack, namespaces, nft
+from netmanager.checking import checked_attach, read_plan
+from netmanager.kernel import Kernel
+from netmanager.links import links
+from netmanager.rules import TABLE, ruleset, targets_of
+from netmanager.ruleset import Seen, changes, seen_of
+from netmanager.situation import FAMILIES, Attached, Situation, paths_of
+from netmanager.view import view
+
+log = logging.getLogger(__name__)
+
+
+class Manager:
+    """folder: shared with the node engine. encapsulate: use the tunnel even between nodes on one link, whose network
+    may let nothing through that has other addresses than the machines' own (as clouds do)."""
+
+    def __init__(self, folder: Path, kernel: Kernel, *, encapsulate: bool = False) -> None:
+        self._folder = folder
+        self._kernel = kernel
+        self._encapsulate = encapsulate
+        self._lock = threading.Lock()
+        self._plan: NodePlan | None = None
+        self._situation: Situation | None = None
+        self._seen: Seen | None = None
+        #: Why the newest plan was not taken, or could not be put into effect; empty when it was.
+        self.trouble = ""
+
+    @property
+    def situation(self) -> Situation | None:
+        """The one in effect; None before the first plan. May be read from any thread."""
+        return self._situation
+
+    def answer(self, request: Request) -> Answer:
+        """Do what was asked. What goes wrong is in the answer."""
+        with self._lock:
+            try:
+                match request:
+                    case Changed():
+                        return self._changed()
+                    case Attach():
+                        return self._attach(request)
+                    case Release():
+                        return self._release(request.attempt)
+                    case Show():
+                        return Answer(view=view(self._situation, self.trouble, self._kernel.interface_counters()))
+            except MangroveError as error:
+                log.warning("%s: %s", type(request).__name__.lower(), error.message)
+                return Answer(error=error.message)
+
+    def look(self) -> None:
+        """Compare the kernel with the plan, and mend what differs: at the start, and now and then. Raises nothing."""
+        with self._lock:
+            self._seen = None
+            self._changed()
+
+    def _changed(self) -> Answer:
+        try:
+            self._plan = read_plan(self._folder / PLAN) or self._plan
+            self._apply()
+            trouble = ""
+        except InvalidInput as error:
+            trouble = f"the plan is not taken, the one before stays: {error.message}"
+        except OSError as error:
+            trouble = f"the plan cannot be read, the one before stays: {error.strerror or error}"
+        except MangroveError as error:
+            trouble = error.message
+        if trouble and trouble != self.trouble:
+            log.error("%s", trouble)
+        self.trouble = trouble
+        return Answer(error=trouble)
+
+    def _apply(self) -> None:
+        """Put the plan into effect. Raises Unavailable."""
+        if self._plan is None:
+            return
+        before = self._situation
+        uplinks, attached = self._kernel.uplinks(), self._kernel.attached()
+        paths, troubles = paths_of(self._plan, uplinks, encapsulate=self._encapsulate)
+        now = Situation(self._plan, attached, paths, troubles)
+        for node, trouble in troubles.items():
+            if before is None or before.troubles.get(node) != trouble:
+                log.warning("%s", trouble)
+        wanted = ruleset(now)
+        if self._seen is None:
+            self._seen = nft.seen(TABLE)
+        transaction = changes(TABLE, self._seen, wanted)
+        self._kernel.apply(links(now, uplinks))
+        if transaction:
+            self._seen = None  # unknown, should it fail
+            nft.run(transaction)
+        self._seen = seen_of(wanted)
+        self._situation = now
+        if before is not None:
+            gone = _endpoints(before) - _endpoints(now)
+            if gone:
+                conntrack.forget(frozenset(gone), udp_only=True)
+
+    def _attach(self, request: Attach) -> Answer:
+        if self._plan is None:
+            raise Unavailable("the network has no plan yet: the cluster has not given this node addresses")
+        request = checked_attach(request, self._plan)
+        instance = Attached(request.attempt, request.service, request.number, request.ipv4, request.ipv6)
+        situation = Situation(self._plan)
+        for other in self._kernel.attached().values():
+            if other.attempt != request.attempt and {other.ipv4, other.ipv6} & {request.ipv4, request.ipv6} - {""}:
+                raise InvalidInput("ipv4", f"{request.ipv4} or {request.ipv6} is {other.attempt}'s")
+        namespace = f"/proc/{request.pid}/ns/net" if request.pid else namespaces.make(_namespace(request.attempt))
+        mtu = links(situation, self._kernel.uplinks()).mtu
+        self._kernel.attach(instance, namespace, situation.gateways, mtu)
+        self._apply()
+        return Answer(namespace=namespace, resolver=next(iter(situation.gateways.values()), ""))
+
+    def _release(self, attempt: str) -> Answer:
+        known = self._kernel.attached().get(attempt)
+        self._kernel.release(attempt)
+        namespaces.remove(_namespace(attempt))
+        self._apply()
+        if known is not None:
+            # Its address may be another's soon.
+            conntrack.forget(frozenset({known.ipv4, known.ipv6} - {""}), udp_only=False)
+        return Answer()
+
+    def clear(self) -> None:
+        """Remove all that is ours from the kernel. Raises Unavailable."""
+        with self._lock:
+            attached = self._kernel.attached()
+            nft.remove(TABLE)
+            self._kernel.remove_all()
+            for attempt in attached:
+                namespaces.remove(_namespace(attempt))
+            self._seen = self._situation = None
+
+
+def _namespace(attempt: str) -> str:
+    """Name of the network namespace that is made for an instance which brings none."""
+    return f"mangrove-{attempt}"
+
+
+def _endpoints(situation: Situation) -> set[str]:
+    return {
+        target.address
+        for family in FAMILIES
+        for targets in targets_of(situation, family).values()
+        for target in targets
+        if target.state != "stopping"
+    }

@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 _TIMEOUT, _RETRY = 5.0, 1.0
 #: Seconds for which nothing is decided for want of an answer: ten questions that were lost.
 PATIENCE = 60.0
+#: Seconds after the end of adopting for which what is exclusive is not believed to have stopped without its time: a
+#: child that comes back only now may have some left. As long as the longest lease, beyond which nobody waits for one.
+_WARY = 3600.0
 _RIVAL = "it is exclusive, and another attempt has its place"
 #: Ids in one question.
 _ASKED = 200
@@ -90,8 +93,8 @@ class Adopting:
         self._due: dict[str, float] = {}  # child → when to ask it
         self._unreported: set[str] = set()  # children that were welcomed, and have not yet said what they run
         #: Since when all who were heard have told what they run (`Clock.now`): what others run stops, if exclusive.
-        self._known_since = clock.now() if self.active else -math.inf
-        if self.active:
+        self._known_since = clock.now() if self._wary else -math.inf
+        if self._wary:
             slots.doubt()
         for stored in store.load(ADOPTED):
             self._take(stored.read(Adopted))
@@ -105,6 +108,11 @@ class Adopting:
     def active(self) -> bool:
         """Whether the time has not come to its end."""
         return self._until > 0.0 and self._clock.wall() < self._until
+
+    @property
+    def _wary(self) -> bool:
+        """Whether something exclusive that the store does not know may still run, on who has not been heard since."""
+        return self._until > 0.0 and self._clock.wall() < self._until + _WARY
 
     @property
     def asking(self) -> bool:
@@ -132,7 +140,7 @@ class Adopting:
                 else:
                     self._link.withhold(event.child, False)
         self._unreported &= self._link.peers.keys()
-        if self.active and (self._unreported or self._wanting):
+        if self._wary and (self._unreported or self._wanting):
             self._known_since = self._clock.now()
 
     def _look(self, child: str) -> None:
@@ -172,11 +180,10 @@ class Adopting:
         over, seen = not self.active, (len(self._known), self._slots.wishes)
         if not over and seen == self._seen:
             return
-        newest: dict[tuple[str, int], int] = {}
+        newest: dict[tuple[str, int], tuple[int, str]] = {}
         for adopted in self._known.values():
             if adopted.exclusive and not adopted.dropped:
-                key = adopted.attempt.service, adopted.attempt.number
-                newest[key] = max(newest.get(key, 0), adopted.attempt.epoch)
+                newest[_slot(adopted)] = max(newest.get(_slot(adopted), (0, "")), _age(adopted))
         for id, adopted in list(self._known.items()):
             if adopted.dropped and not adopted.exclusive:
                 continue
@@ -194,7 +201,7 @@ class Adopting:
                     self._tell_dropped(adopted, _RIVAL)
             elif adopted.dropped:
                 continue
-            elif adopted.attempt.epoch < newest.get((adopted.attempt.service, adopted.attempt.number), 0):
+            elif _age(adopted) < newest.get(_slot(adopted), (0, "")):
                 self._drop(msgspec.structs.replace(adopted, dropped=True), _RIVAL)
             elif over or adopted.child not in self._link.peers:
                 self._drop(msgspec.structs.replace(adopted, dropped=True), "nobody kept it in time")
@@ -291,3 +298,12 @@ class Adopting:
 
 def _subject(adopted: Adopted) -> str:
     return f"{adopted.attempt.service}.{adopted.attempt.number}"
+
+
+def _slot(adopted: Adopted) -> tuple[str, int]:
+    return adopted.attempt.service, adopted.attempt.number
+
+
+def _age(adopted: Adopted) -> tuple[int, str]:
+    """Of two attempts of a slot, the later one's is greater; of two copies' that are as late, one's, whichever."""
+    return adopted.attempt.epoch, adopted.attempt.id

@@ -47,10 +47,10 @@ class Restored:
         self.house.run(5.0)
         assert self.n1.statuses.ids == frozenset()
 
-    def restore(self) -> None:
+    def restore(self, adopt: float = 3600.0) -> None:
         """The copy is brought back."""
         self.house.parent._transport.close()
-        go_on_with(self.copy, CONTROLLER, "h", adopt=3600.0)
+        go_on_with(self.copy, CONTROLLER, "h", adopt=adopt)
         self.house.disk = self.copy
         self.house.store._store = self.copy
         self.starts = len(self.n1.seen), len(self.n2.seen)
@@ -209,3 +209,89 @@ def test_what_nobody_wants_and_does_not_run_is_not_begun(restored: Restored) -> 
     assert restored.events("dropped") == [
         f"web.5 on {child.identity.name} is stopped: it is exclusive, and does not run"
     ]
+
+
+@pytest.mark.parametrize("started_anew", [False, True])
+def test_adopting_that_is_over_sooner_than_what_was_lost_has_stopped_changes_nothing(
+    restored: Restored, started_anew: bool
+) -> None:
+    house = restored.house
+    restored.replace()
+    restored.n2.alive = False
+    restored.n1.alive = not started_anew
+    restored.restore(adopt=1.0)
+    house.run(5.0)
+    if started_anew:
+        house.parent._transport.close()
+        house.start()
+        restored.n1.alive = True
+    house.run(AWAY - 5.0)
+    assert restored.told(restored.n1) == set()
+    house.run(30.0)
+    assert restored.n1.statuses.ids == {house.attempt(restored.slot)}
+
+
+def test_who_comes_back_when_adopting_is_over_ends_it_before_another_begins(restored: Restored) -> None:
+    """Its clock stood still, and its parent's word lets it go on."""
+    house = restored.house
+    restored.replace()
+    restored.n2.alive = False
+    restored.restore(adopt=1.0)
+    house.run(34.0)
+    restored.n2.alive = True
+    house.lost = lambda direction, kind: kind == "report"
+    house.run(30.0)
+    assert restored.told(restored.n1) == set()
+    house.lost = lambda direction, kind: False
+    house.run(5.0)
+    assert restored.n2.statuses.ids == frozenset()
+    assert restored.told(restored.n1) == set()
+    house.run(40.0)
+    assert restored.n1.statuses.ids | restored.n2.statuses.ids == {house.attempt(restored.slot)}
+
+
+def test_of_two_that_nobody_wants_and_that_are_as_new_one_stays(restored: Restored) -> None:
+    """Each of two copies of the store had given it away."""
+    house = restored.house
+    slot = house.want(5, specification=DATABASE.digest)
+    house.run(2.0)
+    given = house.parent.placements[slot].current
+    assert given is not None
+    [holder] = [child for child in (restored.n1, restored.n2) if given.attempt in child.statuses.ids]
+    other = restored.n2 if holder is restored.n1 else restored.n1
+    held = holder.held
+    assert held is not None
+    twin = msgspec.structs.replace(held.attempts[given.attempt], id="e" * 24)
+    kept = other.held
+    attempts = {**(kept.attempts if kept is not None else {}), twin.id: twin}
+    known = {**(kept.specifications if kept is not None else {}), **held.specifications}
+    other.held = msgspec.structs.replace(kept or held, attempts=attempts, specifications=known)
+    other.start()
+    other.says(twin.id, Phase.RUNNING)
+    restored.restore()
+    house.run(15.0)
+    running = [id for child in house.children for id in child.statuses.ids if id in (twin.id, given.attempt)]
+    assert len(running) == 1
+    assert len(restored.events("dropped")) == 1
+
+
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.BACKING_OFF])
+def test_what_only_the_lost_store_knew_to_be_exclusive_has_ended_before_another_version_begins(
+    restored: Restored, phase: Phase
+) -> None:
+    house = restored.house
+    slot = house.want(6)
+    house.run(2.0 if phase is Phase.RUNNING else 0.0)
+    restored.copy = house.disk.copy()
+    house.want(6, specification=DATABASE.digest)
+    house.run(5.0)
+    attempt = house.attempt(slot)
+    [holder] = [child for child in house.children if attempt in child.statuses.ids]
+    holder.obeys = False
+    holder.says(attempt, phase, "exit code 1")
+    restored.restore()
+    house.run(40.0)
+    assert not house.attempt(slot)
+    holder.statuses.change({}, frozenset({attempt}))
+    house.run(5.0)
+    assert house.attempt(slot) not in ("", attempt)

@@ -25,9 +25,11 @@ RUN_MARK = "MANGROVE_TEST_RUN"
 #: Fixtures that give the address of a container engine, of which there is one for all tests.
 _ENGINES = {"docker_host", "podman_host", "container_host"}
 
-#: Ports below those that Linux gives to outgoing connections (from 32768), which could take one meanwhile.
-FIRST_PORT = 20_000
-PORTS_PER_WORKER = 1_500
+#: Ports below those that something else may take between the moment in which a test is given one and its use, or while
+#: the program that had it is started again: `mangrove up` chooses from 10,200 on, brokers from 20,000, and Linux gives
+#: outgoing connections those from 32,768. Browsers refuse several below 7,000.
+FIRST_PORT = 7_000
+PORTS_PER_WORKER = 370
 
 
 def pytest_configure() -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pymongo
 
 from mangrove.client.wait import wait_until
+from mangrove.link.brokers.process import free_port
 
 #: A replica set to test against, with a user who may make databases, as a URI without one.
 GIVEN = os.environ.get("MONGODB_URI", "")
@@ -31,8 +32,7 @@ class MongoServer:
     def __init__(self, folder: Path, *more: str) -> None:
         self._folder = folder
         self._more = more
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.port: int = listening.getsockname()[1]
+        self.port = free_port("127.0.0.1")  # none that an outgoing connection could take while it is down
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -221,7 +221,9 @@ def test_prometheus_hears_them(project: Project) -> None:
         }
 
     eventually(heard, "Prometheus to hear root and cluster", 90)
-    [written] = asked("query?query=mangrove_store_writable%7Bjob=%22mangrove-root%22%7D")["result"]
+    # A target is up a moment before what was read of it can be asked for.
+    query = "query?query=mangrove_store_writable%7Bjob=%22mangrove-root%22%7D"
+    [written] = eventually(lambda: asked(query).get("result"), "figures")
     assert written["value"][1] == "1"
     [group] = asked("rules")["groups"]
     assert len(group["rules"]) > 10

@@ -50,6 +50,8 @@ class Log:
 
     def runs(self) -> dict[str, tuple[float, float]]:
         times: dict[str, list[float]] = {}
+        if not self.path.exists():
+            return {}
         for line in self.path.read_text().splitlines():
             attempt, _, moment = line.partition(" ")
             times.setdefault(attempt, []).append(float(moment))
@@ -82,6 +84,7 @@ def test_one_copy_stops_before_another_begins(
         *shell(log.script), disconnect={"stop_on_child_after": STOP_AFTER, "act_on_gone": True}, memory=1
     )
     [first] = tree.wait_running(service)
+    eventually(log.runs, "it to write that it runs")
     began = SystemClock().now()
     mend = fault(tree, hosts, first.node)
     try:

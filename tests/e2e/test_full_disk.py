@@ -84,6 +84,11 @@ def not_ready(parent: Program) -> str:
     return ""
 
 
+def troubles(tree: Tree, node: str) -> str:
+    """All that the root shows of a node's troubles."""
+    return "\n".join(trouble for each in tree.client.nodes() if each.name == node for trouble in each.capacity.troubles)
+
+
 def told(tree: Tree, kind: str, text: str) -> bool:
     return any(text in event.text for event in tree.client.events(kind=kind, limit=1000))
 
@@ -97,14 +102,13 @@ def test_of_a_node(tree: Tree, running: tuple[str, list[Running]]) -> None:
         added = tree.deploy(**there)
         tree.client.delete_service(gone)
         eventually(lambda: told(tree, "node-troubled", "No space left on device"), "the root to tell")
-        [shown] = [each for each in tree.client.nodes() if each.name == "n1"]
-        assert any("No space left on device" in trouble for trouble in shown.capacity.troubles), shown.capacity.troubles
+        eventually(lambda: "No space left on device" in troubles(tree, "n1"), "it to be shown with the node")
         assert tree.running(service) == before
         assert not tree.running(added)
     tree.wait_running(added)
     tree.wait_gone(gone)
     eventually(lambda: told(tree, "node-well", "n1 is well again"), "the root to tell that it is over")
-    assert not [each for each in tree.client.nodes() if each.capacity.troubles]
+    eventually(lambda: not troubles(tree, "n1"), "nothing to be shown with the node")
     tree.client.delete_service(added)
     tree.wait_gone(added)
 
@@ -120,7 +124,7 @@ def test_of_a_cluster(tree: Tree, running: tuple[str, list[Running]]) -> None:
         [shown] = tree.client.clusters()
         assert shown.state == "live"
         assert any("disk is full" in trouble for trouble in shown.capacity.troubles), shown.capacity.troubles
-        assert not_ready(tree.clusters["alpha"])
+        eventually(lambda: not_ready(tree.clusters["alpha"]), "it to say so")
         assert tree.running(service) == before
         assert not tree.running(added)
     tree.wait_running(added)

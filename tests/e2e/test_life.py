@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from mangrove.base.errors import NotFound
+from mangrove.client.documents import Instance
 from mangrove.model.phases import Phase
 from node_engine.runtimes.cgroups import ControlGroups
 from tests.e2e.conftest import MakeTree
@@ -129,24 +130,28 @@ def test_one_shot_that_fails_is_tried_again_until_it_succeeds(tree: Tree, tmp_pa
 def test_what_ends_is_started_again_in_place_after_a_growing_delay(tree: Tree, tmp_path: Path) -> None:
     log = tmp_path / "starts"
     service = tree.deploy(*shell(f'echo "$(date +%s.%N) $MANGROVE_ATTEMPT $MANGROVE_NODE" >> {log}; exit 3'))
-    instance = tree.wait_reason(service, "exit code 3; failure 1 of 6, tried again after 1 s")
-    assert (instance.phase, instance.exit_code) == (Phase.BACKING_OFF, 3)
+    # Not the first failure: its words last for a second alone.
+    instance = tree.wait_reason(service, "exit code 3; failure 3 of 6, tried again after 4 s")
     assert tree.summary(service) == ("FAILED", instance.reason)
-    instance = tree.wait_reason(service, "failure 3 of 6, tried again after 4 s")
-    assert instance.restarts == 2
+    assert (instance.phase, instance.exit_code, instance.restarts) == (Phase.BACKING_OFF, 3, 2)
     lines = [line.split() for line in log.read_text().splitlines()]
     assert len({(attempt, node) for _, attempt, node in lines}) == 1  # in place: the same attempt on the same node
-    first, second, third = (float(line[0]) for line in lines)
-    assert 1.0 <= second - first < 2.0 + 1.0
-    assert 2.0 <= third - second < 4.0 + 1.0
+    first, second, third = (float(line[0]) for line in lines[:3])
+    assert second - first >= 1.0
+    assert third - second >= 2.0
 
 
 def test_what_runs_after_failures_says_how_often_it_was_started(tree: Tree, tmp_path: Path) -> None:
     marker = tmp_path / "second"
     service = tree.deploy(*shell(f"test -e {marker} && exec sleep 1000; touch {marker}; exit 1"))
+
+    def again() -> Instance | None:
+        now = tree.instances(service)[0]
+        return now if (now.phase, now.restarts) == (Phase.RUNNING, 1) else None
+
+    instance = eventually(again, "it to run after its failure")
+    assert (instance.reason, instance.exit_code) == ("", None)
     tree.wait_running(service)
-    instance = tree.instances(service)[0]
-    assert (instance.restarts, instance.reason, instance.exit_code) == (1, "", None)
 
 
 def test_an_instance_that_somebody_kills_comes_back(tree: Tree) -> None:
@@ -163,8 +168,14 @@ def test_an_instance_that_somebody_kills_comes_back(tree: Tree) -> None:
 def test_too_much_memory_ends_it_with_a_reason(tree: Tree) -> None:
     # tail keeps a line until it has all of it: here one that never ends.
     service = tree.deploy(*shell("exec tail /dev/zero"), memory=32)
-    instance = tree.wait_reason(service, "out of memory (limit 32 MiB)")
-    assert tree.summary(service) == ("FAILED", instance.reason)
+    reason = "out of memory (limit 32 MiB)"
+    tree.wait_reason(service, reason)
+
+    def summed_up() -> bool:
+        word, detail = tree.summary(service)
+        return word == "FAILED" and reason in detail
+
+    eventually(summed_up, "its service to say so, too")
 
 
 def test_what_cannot_be_started_says_why(tree: Tree) -> None:
@@ -175,7 +186,8 @@ def test_what_cannot_be_started_says_why(tree: Tree) -> None:
     )
     tree.wait_reason(missing, "executable no-such-program not found on this node")
     assert tree.summary(missing)[0] != "RUNNING"
-    assert "executable no-such-program not found on this node" in tree.summary(missing)[1]
+    said = "executable no-such-program not found on this node"
+    eventually(lambda: said in tree.summary(missing)[1], "its service to say so, too")
     tree.wait_reason(empty, "environment: 'NOT-A-NAME'")
     tree.wait_reason(taken, "volume /no/such/folder does not exist on this node")
     assert not tree.running()

@@ -19,7 +19,7 @@ from mangrove.client.logs import LogLine, read_logs
 from mangrove.model.phases import Phase
 from tests.e2e.conftest import MakeTree
 from tests.e2e.machine import Machine
-from tests.e2e.programs import eventually, reconnecting
+from tests.e2e.programs import PATIENCE, eventually, reconnecting
 from tests.e2e.tree import Tree, shell
 
 #: Prints a numbered line ten times a second, and never ends.
@@ -28,9 +28,13 @@ TICKS = "n=0; while true; do echo tick $n; n=$((n+1)); sleep 0.1; done"
 FLOOD = "exec yes 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
 
 
+#: Seconds, at both levels.
+LEASE = 10.0
+
+
 @pytest.fixture(scope="module", params=["mosquitto"])
 def tree(plant: MakeTree, request: pytest.FixtureRequest) -> Tree:
-    return plant(lease=10.0, broker=request.param).start(alpha=["n1"])
+    return plant(lease=LEASE, broker=request.param).start(alpha=["n1"])
 
 
 @pytest.fixture
@@ -143,8 +147,8 @@ def test_readers_that_never_read_hold_nothing_up(tree: Tree, service: str) -> No
                 break
         rate = count / (time.monotonic() - begun)
         reader.close()  # type: ignore[attr-defined]
-        assert rate > 5000
-        assert max(ages) < 5.0, "a beat comes every 2 s"
+        assert rate > 1000  # of the hundred thousand that it gives on a quiet machine
+        assert max(ages) < LEASE, "a beat comes every 2 s"
         assert {name: tree.program(name).connections() for name in ("alpha", "n1")} == connected
         assert all(node.state == "live" for node in tree.client.nodes())
     finally:
@@ -157,14 +161,25 @@ def test_readers_that_never_read_hold_nothing_up(tree: Tree, service: str) -> No
 @pytest.mark.script(TICKS)
 def test_streams_beyond_the_bound_are_refused_with_a_sentence(tree: Tree, service: str) -> None:
     """First by the root, of one user; then by the node, of all."""
-    readers = [read_logs(tree.client, f"{service}.0", follow=True) for _ in range(8)]
-    for reader in readers:
-        next(reader)
+    readers = eventually(lambda: _as_many_as_there_may_be(tree, f"{service}.0"), "eight places")
     with pytest.raises(Unavailable, match="you have 8 streams open"):
         next(read_logs(tree.client, f"{service}.0", follow=True))
     for reader in readers:
         reader.close()  # type: ignore[attr-defined]
     eventually(lambda: _can_read(tree, f"{service}.0"), "places that are free again")
+
+
+def _as_many_as_there_may_be(tree: Tree, instance: str) -> list[Iterator[LogLine]] | None:
+    """Readers of one user, each of which has read; None while those of the tests before still have places."""
+    readers = [read_logs(tree.client, instance, follow=True) for _ in range(8)]
+    try:
+        for reader in readers:
+            next(reader)
+    except Unavailable:
+        for reader in readers:
+            reader.close()  # type: ignore[attr-defined]
+        return None
+    return readers
 
 
 def _can_read(tree: Tree, instance: str) -> bool:
@@ -178,6 +193,8 @@ def _can_read(tree: Tree, instance: str) -> bool:
 def test_the_command(tree: Tree, service: str, tmp_path: Path) -> None:
     tree.client.deploy(service)
     tree.wait_running(service, 2)
+    for number in range(2):
+        eventually(lambda n=number: texts(read_logs(tree.client, f"{service}.{n}"))[1:], "two lines")  # type: ignore[misc]
     machine = Machine(tmp_path, {"MANGROVE_PASSWORD": "Admin"})
     at = ("--root", tree.root.address)
     application = tree.client.application(tree.service(service).application).name
@@ -193,7 +210,7 @@ def test_the_command(tree: Tree, service: str, tmp_path: Path) -> None:
         while len(seen) < 2 and (line := process.stdout.readline()):
             seen.add(line.partition(" |")[0])
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(PATIENCE) == 130
     assert seen == {f"{application}.web.0", f"{application}.web.1"}
     wrong = machine.mangrove("logs", "nothing", *at, ok=False)
     assert wrong.code == 3

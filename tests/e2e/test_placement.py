@@ -82,11 +82,12 @@ def test_what_fits_nowhere_says_why(tree: Tree, wish: dict[str, Any], reason: st
 
 
 def test_host_ports_and_what_is_spread_go_to_different_nodes(tree: Tree) -> None:
-    spread = {"constraints": [{"type": "per_node", "threshold": 1}, OWNED], "port": "18080"}
+    port = tree.free_port()  # all nodes look at the one machine, which must not have it in use
+    spread = {"constraints": [{"type": "per_node", "threshold": 1}, OWNED], "port": str(port)}
     service = tree.deploy(instances=3, **spread)
     assert {instance.node for instance in tree.wait_running(service, 3)} == NODES.keys()
     assert tree.client.deploy(service) == 3
-    tree.wait_reason(service, "host port 18080/tcp", number=3)
+    tree.wait_reason(service, f"host port {port}/tcp", number=3)
     tree.client.delete_service(service)
 
 

@@ -117,7 +117,7 @@ def test_from_installing_to_the_last_trace(machine: Booted, free_port: Callable[
     said = machine.mangrove("node", "uninstall", "--yes")
     assert said.endswith("Nothing of it is left on this machine.\n")
     assert not sleepers(machine)
-    assert not list(client.nodes())
+    eventually(lambda: not list(client.nodes()), "the root to hear that the node has left")
     machine.mangrove("cluster", "uninstall", "--yes")
     machine.mangrove("root", "uninstall", "--yes")
     assert not [

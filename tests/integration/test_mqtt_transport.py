@@ -175,7 +175,15 @@ time.sleep(600)
 
 
 @pytest.fixture
-def client_process(house: House) -> Iterator[subprocess.Popen[str]]:
+def at_parent(house: House) -> Inbox:
+    """What a parent hears, who was there before the child: a busy machine may take that for dead by itself."""
+    house.parent_transport(inbox := Inbox())
+    inbox.next(Connected)
+    return inbox
+
+
+@pytest.fixture
+def client_process(house: House, at_parent: Inbox) -> Iterator[subprocess.Popen[str]]:
     """A child in a process of its own, connected."""
     access = house.access(house.a)
     arguments = [access.url, house.parent.username, access.username, access.password]
@@ -190,10 +198,8 @@ def client_process(house: House) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_will_is_published_when_the_child_dies_or_freezes(
-    house: House, client_process: subprocess.Popen[str], fault: signal.Signals
+    house: House, at_parent: Inbox, client_process: subprocess.Popen[str], fault: signal.Signals
 ) -> None:
-    house.parent_transport(at_parent := Inbox())
-    at_parent.next(Connected)
     client_process.send_signal(fault)
     assert at_parent.next(Received) == Received(house.a.username, "gone", WILL, 0)
 
@@ -453,7 +459,7 @@ def test_close_is_prompt_and_final(ends: Ends) -> None:
     started = time.monotonic()
     ends.child.close()
     ends.parent.close()
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < mqtt_connection.CONNECT_TIMEOUT, "no time-out was waited for"
     assert not threads("mqtt-")
     seen = len(ends.at_child.events), len(ends.at_parent.events)
     other = ends.house.parent_transport(at_other := Inbox())

@@ -627,11 +627,14 @@ def test_an_end_is_told_once(runtime: ProcessRuntime) -> None:
 
 
 def test_close_ends_the_watch(world: World) -> None:
+    before = set(threading.enumerate())
     runtime = ProcessRuntime(world.folder, INSTALLATION, "n9", use_control_groups=False)
     runtime.watch(lambda: None)
+    own = set(threading.enumerate()) - before
+    assert "process-watcher" in {thread.name for thread in own}
     runtime.close()
 
-    assert not any(thread.name == "process-watcher" for thread in threading.enumerate())
+    assert not own & set(threading.enumerate())
 
 
 def test_it_works_without_rights() -> None:

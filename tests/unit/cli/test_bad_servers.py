@@ -159,7 +159,7 @@ def test_whatever_answers_is_one_sentence_in_bounded_time(
 
 
 def test_tls_where_there_is_none(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    patient_for(monkeypatch, 2.0)
+    patient_for(monkeypatch, 20.0)
     with listening(answering("400 Bad Request", b"plain HTTP")) as port:
         logged_in_at(f"https://127.0.0.1:{port}")
         said = cli("node", "list")

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -114,10 +114,20 @@ def test_a_port_that_something_else_has(
     cli: CommandLine, monkeypatch: pytest.MonkeyPatch, served: Served, free_port: Callable[[], int]
 ) -> None:
     monkeypatch.setattr(checks, "DEFAULT_PORT", int(served.address.rpartition(":")[2]))
+    monkeypatch.setattr(checks, "_LOCAL", 30.0)
     with socket.create_server(("", free_port())) as other:
         monkeypatch.setattr(checks, "CLUSTER_PORT", other.getsockname()[1])
-        monkeypatch.setattr(checks, "_LOCAL", 0.1)
+
+        def hang_up() -> None:
+            with suppress(OSError):  # this is over
+                while True:
+                    other.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up, daemon=True)
+        thread.start()
         root, cluster = checks.ports(cli.home)
+        other.shutdown(socket.SHUT_RDWR)
+        thread.join(30)
     assert root.state == "well"
     assert "the root of Mangrove listens here" in root.found
     assert cluster.state == "note"
@@ -156,6 +166,7 @@ def engine(path: Path, answer: bytes) -> Iterator[None]:
 def test_container_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: bytes, state: str) -> None:
     path = tmp_path / "engine.sock"
     monkeypatch.setattr(checks, "_sockets", lambda: [tmp_path / "none.sock", path])
+    monkeypatch.setattr(checks, "_LOCAL", 30.0)
     with engine(path, answer):
         assert checks.containers().state == state
 

@@ -114,6 +114,7 @@ def test_a_program_gets_what_is_meant_for_it_and_no_secret_of_the_user(
 def test_asking_is_enough_or_not(setup: Setup, play: Play) -> None:
     _, willing = play()
     _, stubborn = play("node-1-2", "stubborn")
+    processes.stop([willing], PATIENCE)
     processes.stop([willing, stubborn], 0.5)
     assert not processes.alive(willing)
     assert not processes.alive(stubborn)

@@ -22,6 +22,9 @@ from mangrove.roles.http_server import Server, serve
 from mangrove.roles.streams import BEAT, Streams
 from mangrove.roles.web import install_error_handlers
 
+#: Seconds for what should happen at once.
+PATIENCE = 30.0
+
 
 class Pipe:
     """A source that the test fills; `None` is its end."""
@@ -72,10 +75,15 @@ class World:
         connection = socket.socket()
         if buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         connection.connect(("127.0.0.1", self.server.port))
         connection.sendall(f"GET /stream/{asker}{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         return connection
+
+    def wait_until_ended(self) -> None:
+        """Until all places are free, and then all sources closed."""
+        wait_until(lambda: self.streams.taken == 0, PATIENCE, what="the places to be free")
+        wait_until(lambda: all(pipe.closed for pipe in self.pipes), PATIENCE, what="the sources to be closed")
 
     def quick(self) -> str:
         address = parse_address(f"127.0.0.1:{self.server.port}", 1)
@@ -111,7 +119,7 @@ def test_the_head_comes_before_there_is_anything_to_say_and_pieces_as_they_are_m
             assert read_until(connection, piece)
         world.pipes[0].pieces.put(None)
         assert read_until(connection, b"0\r\n\r\n")
-    wait_until(lambda: world.streams.taken == 0, 10, what="the place to be free")
+    world.wait_until_ended()
     assert world.pipes[0].closed == 1
 
 
@@ -134,7 +142,7 @@ def test_ordinary_requests_do_not_wait_for_streams_and_those_beyond_the_places_a
     finally:
         for each in connections:
             each.close()
-    wait_until(lambda: world.streams.taken == 0, 10, what="the places to be free")
+    world.wait_until_ended()
     with closing(world.open("joe")) as next_one:
         assert status(next_one) == b"200"
 
@@ -156,7 +164,7 @@ def test_what_cannot_be_opened_is_answered_and_takes_no_place(world: World) -> N
 def test_it_ends_at_once_when_the_reader_went_away(world: World) -> None:
     with closing(world.open()) as connection:
         assert status(connection) == b"200"
-    wait_until(lambda: world.streams.taken == 0, 10, what="the place to be free")
+    world.wait_until_ended()
     assert world.pipes[0].closed == 1
 
 
@@ -170,7 +178,7 @@ def test_a_reader_that_stops_reading_is_asked_for_no_more_and_given_up(
             assert status(connection) == b"200"
             for _ in range(2000):
                 world.pipes[0].pieces.put(b"x" * 65536)
-            wait_until(lambda: world.streams.taken == 0, 20, what="the kernel to give up")
+            wait_until(lambda: world.streams.taken == 0, 60, what="the kernel to give up")
             assert world.pipes[0].asked < 500
     finally:
         world.server.stop()
@@ -204,7 +212,7 @@ def test_a_source_that_breaks_frees_its_place(world: World, caplog: pytest.LogCa
     with closing(world.open()) as connection:
         assert status(connection) == b"200"
         world.pipes[0].next = _break  # type: ignore[method-assign]
-        wait_until(lambda: world.streams.taken == 0, 10, what="the place to be free")
+        world.wait_until_ended()
         assert connection.recv(10) == b""
     assert world.quick() == "ok"
     assert "broken" in caplog.text

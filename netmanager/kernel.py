@@ -17,7 +17,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mangrove.base.errors import Unavailable
-from netmanager.links import PROTOCOL, TUNNEL_ID, Links, Neighbour, Route, hardware_of
+from netmanager.links import PROTOCOL, TUNNEL_ID, Links, Neighbour, Route
 from netmanager.namespaces import inside
 from netmanager.rules import TUNNEL_PORT
 from netmanager.situation import FAMILIES, GATEWAY, INSTANCE, PREFIX, TUNNEL, Attached, Family, Uplink
@@ -138,7 +138,6 @@ class Kernel:
             if there is not None:
                 self._netlink.link("del", index=there)
             return
-        own = min(links.addresses, key=lambda text: ":" in text).partition("/")[0]
         index = self._made(
             TUNNEL,
             kind="vxlan",
@@ -146,7 +145,7 @@ class Kernel:
             vxlan_port=TUNNEL_PORT,
             vxlan_learning=0,
             mtu=links.tunnel,
-            address=hardware_of(ipaddress.ip_address(own)),
+            address=links.hardware,
         )
         self._netlink.link("set", index=index, mtu=links.tunnel)
         before = self._neighbours(index)

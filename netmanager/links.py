@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
-from netmanager.situation import FAMILIES, GATEWAY, TUNNEL, Address, Path, Situation, Uplink, gateway_of
+from netmanager.situation import FAMILIES, GATEWAY, TUNNEL, Path, Situation, Uplink
 
 #: By which our routes are known (rtnetlink's `protocol`): not in iproute2's list, nor FRR's.
 PROTOCOL = 77
@@ -44,21 +44,21 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """All of it. addresses: of the gateway. tunnel: whether there is one, and then its MTU; mtu: of instances."""
+    """All of it. addresses: of the gateway. tunnel: the tunnel's MTU, 0 when there is none; hardware: its own end's
+    address. mtu: of instances. forwarding: interfaces that forward."""
 
     addresses: frozenset[str]
     routes: frozenset[Route]
     neighbours: frozenset[Neighbour]
     tunnel: int
+    hardware: str
     mtu: int
     forwarding: frozenset[str]
 
 
-def hardware_of(gateway: Address) -> str:
-    """The hardware address of a node's end of the tunnel, which all others work out of its gateway's address."""
-    # Locally administered; four bytes of the address tell nodes of one installation apart.
-    digest = gateway.packed if gateway.version == 4 else blake2b(gateway.packed, digest_size=4).digest()
-    return ":".join(f"{byte:02x}" for byte in (0x0A, 0x4D, *digest))
+def hardware_of(node: str) -> str:
+    """The hardware address of a node's end of the tunnel, which all others work out of its id. Locally administered."""
+    return ":".join(f"{byte:02x}" for byte in (0x0A, 0x4D, *blake2b(node.encode(), digest_size=4).digest()))
 
 
 def links(situation: Situation, uplinks: Mapping[str, Uplink]) -> Links:
@@ -90,6 +90,7 @@ def links(situation: Situation, uplinks: Mapping[str, Uplink]) -> Links:
         frozenset(routes),
         frozenset(neighbours),
         mtu - overhead if tunnelled else 0,
+        hardware_of(situation.plan.node),
         mtu,
         frozenset(
             {GATEWAY, *uplinks, *(TUNNEL for _ in tunnelled[:1]), *(it.interface for it in situation.attached.values())}
@@ -99,7 +100,7 @@ def links(situation: Situation, uplinks: Mapping[str, Uplink]) -> Links:
 
 def _behind(path: Path) -> set[Neighbour]:
     """Where a tunnel's far end is, told instead of asked for: nothing is learned, so nothing can be lied about."""
-    hardware = hardware_of(gateway_of(path.network))
+    hardware = hardware_of(path.node)
     return {
         Neighbour("arp", TUNNEL, str(path.via), hardware),
         Neighbour("fdb", TUNNEL, str(path.outer), hardware),

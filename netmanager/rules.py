@@ -13,7 +13,7 @@ from mangrove.base.digest import digest_of
 from mangrove.network.plan import Egress, ServiceEntry
 from netmanager.balancing import Target, chosen, translation
 from netmanager.ruleset import Chain, Collection, Ruleset
-from netmanager.situation import FAMILIES, GATEWAY, INSTANCE, TUNNEL, Family, Network, Situation
+from netmanager.situation import FAMILIES, GATEWAY, INSTANCE, TUNNEL, Family, Network, Situation, gateway_of
 
 #: Our table, and the only one that is touched.
 TABLE = "inet mangrove"
@@ -70,6 +70,7 @@ def _base(situation: Situation) -> dict[str, Chain]:
         "entering": Chain(
             (
                 *(f"{_IP[family]} daddr . meta l4proto . th dport @published{family} accept" for family in FAMILIES),
+                *(f"{_IP[family]} saddr @nodes{family} accept" for family in FAMILIES),
                 *(f"{_IP[family]} daddr vmap @guards{family}" for family in FAMILIES),
                 "goto refuse",
             )
@@ -143,6 +144,7 @@ def _places(situation: Situation) -> Made:
             f"own{family}": _networks(address, situation.grants(family)),
             f"ranges{family}": _networks(address, situation.ranges(family)),
             f"service_ranges{family}": _networks(address, situation.services(family)),
+            f"nodes{family}": Collection("set", address, frozenset(str(gateway_of(path.network)) for path in paths)),
             f"tunnels{family}": Collection("set", address, frozenset(tunnels)),
             f"paths{family}": Collection(
                 "set",

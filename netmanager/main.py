@@ -16,6 +16,7 @@ from mangrove.base.files import private_folder
 from mangrove.base.log import announce, set_up_logging
 from mangrove.base.notify import wait_for_signal
 from mangrove.network.door import SOCKET
+from netmanager.dns import Dns
 from netmanager.kernel import Kernel
 from netmanager.manager import Manager
 from netmanager.server import Server
@@ -65,12 +66,15 @@ def run(arguments: Sequence[str]) -> None:
     with ExitStack() as ending:
         kernel = Kernel()
         ending.callback(kernel.close)
-        manager = Manager(private_folder(options.folder), kernel, encapsulate=options.encapsulate)
+        names = Dns()
+        ending.callback(names.close)
+        folder = private_folder(options.folder)
+        manager = Manager(folder, kernel, encapsulate=options.encapsulate, on_change=names.follow)
         if options.clear:
             manager.clear()
             return
         manager.look()
-        server = Server(options.folder / SOCKET, manager.answer)
+        server = Server(folder / SOCKET, manager.answer)
         ending.callback(server.close)
         done = threading.Event()
         ending.callback(done.set)

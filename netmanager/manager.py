@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from mangrove.base.errors import InvalidInput, MangroveError, Unavailable
@@ -29,7 +30,16 @@ class Manager:
     """folder: shared with the node engine. encapsulate: use the tunnel even between nodes on one link, whose network
     may let nothing through that has other addresses than the machines' own (as clouds do)."""
 
-    def __init__(self, folder: Path, kernel: Kernel, *, encapsulate: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kernel: Kernel,
+        *,
+        encapsulate: bool = False,
+        on_change: Callable[[Situation], None] = lambda situation: None,
+    ) -> None:
+        """on_change: called with each situation that is put into effect."""
+        self._on_change = on_change
         self._folder = folder
         self._kernel = kernel
         self._encapsulate = encapsulate
@@ -105,6 +115,7 @@ class Manager:
             nft.run(transaction)
         self._seen = seen_of(wanted)
         self._situation = now
+        self._on_change(now)
         if before is not None:
             gone = _endpoints(before) - _endpoints(now)
             if gone:

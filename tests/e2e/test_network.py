@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+from dnslib import RCODE, DNSRecord
 
 from mangrove.model.specification import Port
 from mangrove.network.plan import Egress, ServiceAddress
@@ -186,6 +187,29 @@ def test_ports_are_published(node: Machine) -> None:
     assert client.call(node.host.address, 8080)[0] == "web1"
     node.change(instances=before)
     assert refused(client, node.host.address, 8080)
+
+
+def lookup(instance: Inside, name: str, resolver: str = "10.18.1.1", kind: str = "A", tcp: bool = False) -> list[str]:
+    """What the node's DNS says; AssertionError when it says that there is no such name."""
+    with instance.host.inside():
+        reply = DNSRecord.parse(
+            DNSRecord.question(name, kind).send(resolver, 53, tcp=tcp, timeout=10, ipv6=":" in resolver)
+        )
+    assert reply.header.rcode == 0, RCODE[reply.header.rcode]
+    return [str(each.rdata) for each in reply.rr]
+
+
+def test_names(node: Machine) -> None:
+    client, spy = node.instances["client"], node.instances["spy"]
+    assert lookup(client, "web.shop") == ["10.30.0.1"]
+    assert lookup(client, "Web.Shop.mangrove.internal", tcp=True) == ["10.30.0.1"]
+    assert lookup(client, "web.shop", kind="AAAA") == ["fdff:30::1"]
+    assert lookup(client, "web.shop", resolver="fdff:18:1::1") == ["10.30.0.1"]
+    assert lookup(client, "2.web.shop") == [node.instances["web2"].ipv4]
+    assert lookup(client, "web.shop", kind="MX") == []
+    for instance, name in ((client, "nobody.shop.mangrove.internal"), (spy, "web.shop.mangrove.internal")):
+        with pytest.raises(AssertionError, match="NXDOMAIN"):
+            lookup(instance, name)
 
 
 def test_junk_in_the_plan_is_refused_and_the_last_one_stays(node: Machine) -> None:

@@ -79,7 +79,7 @@ def test_sizes_that_the_path_does_not_bear(nodes: tuple[Machine, Machine]) -> No
 
 
 def test_closest_is_here_and_then_wherever_it_is(nodes: tuple[Machine, Machine]) -> None:
-    north, south = nodes
+    north, _ = nodes
     client = north.instances["web0"]
     peer = msgspec.structs.replace(north.plan.peers["south"], distance=20.0)
     north.change(peers={"south": peer})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from cluster_orchestrator.desired import SlotMemory
+from cluster_orchestrator.networking import ClusterNetwork, StoredPlan
 from cluster_orchestrator.summary import cluster_capacity, node_view, total_usage
 from mangrove.base.clock import Clock
 from mangrove.base.ids import NewId
@@ -46,7 +47,8 @@ _USAGE_BATCH = 500
 class Cluster:
     """One cluster of a root. id: its name in its nodes' topics. root_store: id of the root's store when it joined.
 
-    holder: under what name it takes its own store's lease; the store's id when it alone has it.
+    holder: under what name it takes its own store's lease; the store's id when it alone has it. network: whether its
+    nodes may take part in the network between services.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Cluster:
         position: Position | None = None,
         preferences: tuple[Preference, ...] = (),
         answer: Answer = unknown_method,
+        network: bool = True,
     ) -> None:
         self._clock = clock
         self._position = position
@@ -102,6 +105,7 @@ class Cluster:
             position=position,
             preferences=preferences,
             behind=self._behind,
+            cluster=identity.child,
         )
         self.role = ChildRole(
             identity,
@@ -113,10 +117,16 @@ class Cluster:
             new_session=new_id,
             rng=rng,
             channels=(self._statuses, self._nodes),
-            capacity=lambda: msgspec.structs.replace(self._capacity, troubles=self._troubles()),
+            capacity=self._told_capacity,
             on_assignment=lambda attempts, specifications: None,  # the parent half follows the store
             answer=lambda call: chronicle.answer(store, call) if call.method == chronicle.METHOD else answer(call),
+            plan_memory=StoredPlan(store) if network else None,
+            on_plan=lambda changed, removed: self._network.changed(changed, removed),
         )
+        self._network = ClusterNetwork(self.parent.network, lambda: self.role.plan, on=network)
+
+    def _told_capacity(self) -> Capacity:
+        return msgspec.structs.replace(self._capacity, troubles=self._troubles(), network=self._network.networking)
 
     def _troubles(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(trouble for trouble in (self.parent.unavailable, self.role.trouble) if trouble))

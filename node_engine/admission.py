@@ -12,8 +12,8 @@ from mangrove.reconcile.child import Record
 #: Chooses devices: (what is asked for, ids that are taken) → ids, fewer than asked for when no more are there.
 PickGpus = Callable[[Resources, frozenset[str]], tuple[str, ...]]
 
-#: Phases in which an attempt holds its ports and devices.
-_HOLDING = frozenset({Phase.PULLING, Phase.STARTING, Phase.RUNNING, Phase.BACKING_OFF, Phase.STOPPING})
+#: Phases in which an attempt holds its ports, devices and addresses.
+HOLDING = frozenset({Phase.PULLING, Phase.STARTING, Phase.RUNNING, Phase.BACKING_OFF, Phase.STOPPING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def consider(
     if wanted.runtime not in runtimes:
         there = ", ".join(sorted(runtimes)) or "none"
         return Denied(f"this node has no runtime '{wanted.runtime}': it has {there}")
-    holding = [(other, leaving) for other, leaving in others if other.phase in _HOLDING]
+    holding = [(other, leaving) for other, leaving in others if other.phase in HOLDING]
     asked = {(port.host, port.protocol) for port in wanted.ports}
     waits = ""
     for other, leaving in holding:

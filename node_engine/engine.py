@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import msgspec
 
@@ -21,9 +22,11 @@ from mangrove.model.attempt import Attempt, Status
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
+from mangrove.network.plan import Grant, LocalInstance
 from mangrove.reconcile import child
 from mangrove.reconcile.child import Above, Life, Moment, Record, Sight
-from node_engine.admission import Admitted, Denied, PickGpus, consider
+from node_engine.addresses import Addresses
+from node_engine.admission import HOLDING, Admitted, Denied, PickGpus, consider
 from node_engine.fuse import Fuse, MemoryFuse
 from node_engine.lookout import PERIOD, Lookout
 from node_engine.operations import ENDING, WIDTH, Kind, Operation, Result
@@ -42,7 +45,8 @@ class Engine:
 
     runtimes: names of what this node has. node: its id; name and address: as in a Status. pick_gpus: chooses devices.
     allocatable: what the node can give in all, where that is known. above: what those above know of this node. fuse:
-    where is kept until when exclusive attempts may run, for who ends them should this engine not.
+    where is kept until when exclusive attempts may run, for who ends them should this engine not. grants: addresses for
+    instances.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Engine:
         allocatable: Callable[[], Resources | None] = lambda: None,
         above: Callable[[], Above] = Above,
         fuse: Fuse | None = None,
+        grants: Callable[[], Sequence[Grant]] = lambda: (),
     ) -> None:
         self._state = state
         self._clock = clock
@@ -66,6 +71,8 @@ class Engine:
         self._allocatable = allocatable
         self._above = above
         self._fuse = fuse or MemoryFuse()
+        self._addresses = Addresses(grants)
+        self._addresses.changed()
         self._until = dict(self._fuse.load())  # exclusive attempt → until when it may run
         self._runtimes = {runtime: Lookout() for runtime in runtimes}
         self._number = 0
@@ -149,6 +156,7 @@ class Engine:
         operations = self._looks(now)
         self._measure_out(now)
         steps = self._steps(moment) if self._desired is not None else []
+        self._give_addresses()
         self._save(now)
         room = {(runtime, kind): width for runtime in self._runtimes for kind, width in WIDTH.items()}
         for flying in self._flying.values():
@@ -177,6 +185,22 @@ class Engine:
     def statuses(self) -> Mapping[str, Status]:
         """What this node says about each attempt it knows."""
         return {id: self._status(life) for id, life in self._lives.items()}
+
+    def local_instances(self) -> dict[str, LocalInstance]:
+        """What runs here, or is about to, and has addresses."""
+        found: dict[str, LocalInstance] = {}
+        for id, life in self._lives.items():
+            record = life.record
+            if record.phase in HOLDING and self._has(life):
+                wanted = self._desired is None or id in self._desired
+                state: Literal["starting", "ready", "stopping"] = "starting"
+                if not wanted or record.phase is Phase.STOPPING:
+                    state = "stopping"
+                elif record.phase is Phase.RUNNING:
+                    state = "ready"
+                attempt, ports = record.attempt, record.specification.ports
+                found[id] = LocalInstance(id, attempt.service, attempt.number, record.ipv4, record.ipv6, state, ports)
+        return found
 
     def take_changes(self) -> tuple[dict[str, Status], set[str]]:
         """Statuses that changed since the last call, and attempts of which nothing is left here."""
@@ -319,6 +343,33 @@ class Engine:
             until = {id: self._until.get(id, -math.inf) for id in until}
         self._until = until
 
+    def _give_addresses(self) -> None:
+        """What is to run here gets addresses as soon as there are some, and others when those are not ours any more."""
+        changed = self._addresses.changed()
+        if not self._addresses.available:
+            if changed:
+                self._reports.touch(self._lives)
+            return
+        taken: set[str] | None = None
+        for life in list(self._lives.values()):
+            record = life.record
+            has = bool(record.ipv4 or record.ipv6)
+            if record.phase not in HOLDING or (has and not (changed and not self._has(life))):
+                continue
+            if taken is None:
+                taken = {text for each in self._lives.values() for text in (each.record.ipv4, each.record.ipv6) if text}
+            chosen = self._addresses.choose(taken)
+            if chosen is None:
+                log.warning("there is no address left for %s", record.attempt.id)
+                return
+            taken.update(text for text in chosen if text)
+            self._keep(replace(life, record=msgspec.structs.replace(record, ipv4=chosen[0], ipv6=chosen[1])))
+        if changed:
+            self._reports.touch(self._lives)
+
+    def _has(self, life: Life) -> bool:
+        return self._addresses.has(life.record)
+
     def _may_run_until(self, life: Life) -> float:
         exclusive = life.record.specification.disconnect.exclusive
         return self._until.get(life.record.attempt.id, -math.inf) if exclusive else math.inf
@@ -389,6 +440,7 @@ class Engine:
 
     def _status(self, life: Life) -> Status:
         record = life.record
+        reachable = record.phase in (Phase.RUNNING, Phase.STOPPING) and self._has(life)
         return Status(
             attempt=record.attempt.id,
             phase=record.phase,
@@ -399,6 +451,8 @@ class Engine:
             node=self._node,
             node_name=self._name,
             address=self._address,
+            ipv4=record.ipv4 if reachable else "",
+            ipv6=record.ipv6 if reachable else "",
         )
 
     def _reason(self, life: Life) -> str:
@@ -438,5 +492,13 @@ def _workload(record: Record, node: str) -> Workload:
         f"MANGROVE_NODE={node}",
     )
     return Workload(
-        attempt.id, attempt.service, attempt.number, attempt.epoch, record.specification, environment, record.gpus
+        attempt.id,
+        attempt.service,
+        attempt.number,
+        attempt.epoch,
+        record.specification,
+        environment,
+        record.gpus,
+        record.ipv4,
+        record.ipv6,
     )

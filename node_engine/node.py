@@ -7,7 +7,7 @@ virtual ones.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -18,8 +18,9 @@ from mangrove.link.messages import STATUS
 from mangrove.link.sync import Source
 from mangrove.link.transports.interface import Broker, ChildTransport, TransportEvent
 from mangrove.model.attempt import Attempt, Usage
-from mangrove.model.child import Capacity
+from mangrove.model.child import NO_NETWORK, Capacity, Networking
 from mangrove.model.specification import Specification
+from mangrove.network.plan import Grant, LocalInstance, NodePlan, PlanEntry, node_plan
 from mangrove.reconcile.child import Above
 from mangrove.roles.child import Answer, ChildRole, Held, unknown_method
 from node_engine.admission import PickGpus
@@ -45,11 +46,34 @@ class StateMemory:
         self._state.save_assignment(msgspec.json.encode(held))
 
 
+class KeptPlan(msgspec.Struct):
+    """The plan as it is kept: which version, and its entries by id."""
+
+    version: int
+    entries: dict[str, PlanEntry]
+
+
+class StatePlan:
+    """A `roles.child.PlanMemory` in the engine's state folder."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def load_plan(self) -> tuple[int, dict[str, PlanEntry]]:
+        kept = self._state.load_plan(KeptPlan)
+        return (kept.version, kept.entries) if kept is not None else (0, {})
+
+    def save_plan(self, version: int, entries: Mapping[str, PlanEntry], changed: Set[str], removed: Set[str]) -> None:
+        self._state.save_plan(msgspec.json.encode(KeptPlan(version, dict(entries))))
+
+
 class Node:
     """One node of a cluster.
 
     cluster_store: id of the cluster's store when it joined. run: carries an operation out, elsewhere, and later gives
-    its result to `finished`. capacity: what can be allocated. fuse: as the engine's.
+    its result to `finished`. capacity: what can be allocated. fuse: as the engine's. network: what this node has to do
+    with the network between services, if it may take part at all; on_network: called when what the node's network has
+    to know has changed.
     """
 
     def __init__(
@@ -70,9 +94,17 @@ class Node:
         pick_gpus: PickGpus = lambda _asked, _taken: (),
         fuse: Fuse | None = None,
         answer: Answer = unknown_method,
+        network: Callable[[], Networking] | None = None,
+        on_network: Callable[[NodePlan], object] = lambda plan: None,
     ) -> None:
         self._clock = clock
         self._run = run
+        self._identity = identity
+        self._network = network
+        self._on_network = on_network
+        self._granted: tuple[Grant, ...] = ()
+        self._instances: dict[str, LocalInstance] = {}
+        self._planned = True  # whether the network has to know something new
         self.engine = Engine(
             state,
             runtimes,
@@ -84,6 +116,7 @@ class Node:
             allocatable=lambda: capacity().allocatable,
             above=self._above,
             fuse=fuse,
+            grants=self._grants,
         )
         self._statuses = Source(STATUS)
         self.role = ChildRole(
@@ -99,7 +132,10 @@ class Node:
             capacity=lambda: self._told(capacity(), state.problems),
             on_assignment=self._assigned,
             answer=answer,
+            plan_memory=StatePlan(state) if network is not None else None,
+            on_plan=self._on_plan,
         )
+        self._on_plan(self.role.plan.keys(), frozenset())
 
     def handle(self, event: TransportEvent) -> None:
         """Something happened on the transport; `work` acts on it."""
@@ -116,6 +152,8 @@ class Node:
             self._run(operation)
         changed, removed = self.engine.take_changes()
         self._statuses.change(changed, removed)
+        if self._network is not None:
+            self._publish(bool(changed or removed))
         self.role.speak()
 
     def next_wake(self) -> float:
@@ -136,7 +174,33 @@ class Node:
             capacity,
             round_trip=self.role.link.round_trip.milliseconds,
             troubles=(*problems[-_TROUBLES:], *(trouble for trouble in now if trouble)),
+            network=self._networking(),
         )
+
+    def _networking(self) -> Networking:
+        networking = self._network() if self._network is not None else NO_NETWORK
+        held = tuple((grant.ipv4, grant.ipv6) for grant in self._granted)
+        trouble = networking.trouble
+        if networking.wanted and not held:
+            trouble = trouble or "it has no addresses for its instances: its cluster has given none yet"
+        return msgspec.structs.replace(networking, held=held, trouble=trouble)
+
+    def _grants(self) -> Sequence[Grant]:
+        """What instances can be given addresses from now."""
+        return self._granted if self._network is not None and self._network().wanted else ()
+
+    def _on_plan(self, changed: Set[str], removed: Set[str]) -> None:
+        self._planned = True
+        self._granted = tuple(entry for _, entry in sorted(self.role.plan.items()) if isinstance(entry, Grant))
+
+    def _publish(self, changed: bool) -> None:
+        instances = self.engine.local_instances() if changed or self._planned else self._instances
+        if self._planned or instances != self._instances:
+            self._planned, self._instances = False, instances
+            mark = self.role.plan_mark
+            who = self._identity
+            plan = node_plan(who.child, who.name, self.role.plan, instances, version=mark.version, digest=mark.digest)
+            self._on_network(plan)
 
     def _assigned(self, attempts: Mapping[str, Attempt], specifications: Mapping[str, Specification]) -> None:
         self.engine.assign(attempts, specifications, self._clock.now())

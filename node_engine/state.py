@@ -76,6 +76,12 @@ class State(Protocol):
     def save_assignment(self, assignment: bytes | None) -> None:
         """Keep it (JSON), or forget it (None)."""
 
+    def load_plan(self, shape: type[_Shape]) -> _Shape | None:
+        """What `save_plan` kept; None when there is nothing, or nothing of this shape."""
+
+    def save_plan(self, plan: bytes) -> None:
+        """Keep what the network has to know (JSON). The parent tells again what is lost with the power."""
+
     def load_records(self) -> list[Record]:
         """What became of each attempt, as saved last."""
 
@@ -134,6 +140,12 @@ class StateFolder:
 
     def save_assignment(self, assignment: bytes | None) -> None:
         self._write("assignment", assignment)
+
+    def load_plan(self, shape: type[_Shape]) -> _Shape | None:
+        return self._load("plan", lambda content: msgspec.json.decode(content, type=shape))
+
+    def save_plan(self, plan: bytes) -> None:
+        self._write("plan", plan)
 
     def load_records(self) -> list[Record]:
         return self._load("attempts.json", _decode_records) or []
@@ -260,6 +272,13 @@ class MemoryState:
 
     def save_assignment(self, assignment: bytes | None) -> None:
         self._keep("assignment", assignment)
+
+    def load_plan(self, shape: type[_Shape]) -> _Shape | None:
+        kept = self._kept.get("plan")
+        return None if kept is None else msgspec.json.decode(kept, type=shape)
+
+    def save_plan(self, plan: bytes) -> None:
+        self._keep("plan", plan)
 
     def load_records(self) -> list[Record]:
         kept = self._kept.get("attempts")

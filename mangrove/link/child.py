@@ -12,11 +12,22 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from mangrove.link.child_events import Asked, Assigned, Close, Effect, Event, Open, Send, TurnedAway, Welcomed
+from mangrove.link.child_events import (
+    Asked,
+    Assigned,
+    Close,
+    Effect,
+    Event,
+    Open,
+    Planned,
+    Send,
+    TurnedAway,
+    Welcomed,
+)
 from mangrove.link.envelope import BadMessage, Header, Lanes, seal, topic_of, unseal
 from mangrove.link.messages import (
     ASSIGNMENT,
@@ -25,6 +36,7 @@ from mangrove.link.messages import (
     DOWN_KINDS,
     GONE,
     HELLO,
+    PLAN,
     PROTOCOL,
     QOS,
     REPLY,
@@ -90,7 +102,8 @@ class ChildLink:
     """One child's link to its parent.
 
     store, term, tenure, revision: of the parent last obeyed. assignment: what is held. All of it as loaded from disk.
-    channels: what is mirrored upwards, `status` among them. capacity: what can be allocated now.
+    channels: what is mirrored upwards, `status` among them. capacity: what can be allocated now. plan: the mirror of
+    what the network has to know, of who takes part in one.
     """
 
     def __init__(
@@ -103,6 +116,7 @@ class ChildLink:
         assignment: Replica[Attempt],
         channels: Sequence[Source],
         capacity: Callable[[], Capacity],
+        plan: Replica[Any] | None = None,
         store: str = "",
         term: int = 0,
         tenure: str = "",
@@ -127,6 +141,7 @@ class ChildLink:
         self.turned_away = ""
         self._assignment = assignment
         self._capacity = capacity
+        self._plan = plan
         self._told_capacity = Source(CAPACITY)
         # Capacity first: a refusal is to be read with the room that it was refused by.
         self._channels = {source.channel: source for source in (self._told_capacity, *channels)}
@@ -306,7 +321,13 @@ class ChildLink:
         self._report(steps)
 
     def _assigned(self, message: Assign, header: Header) -> None:
-        if self.state not in ("reporting", "settled") or message.step.channel != ASSIGNMENT:
+        if self.state not in ("reporting", "settled"):
+            return
+        if message.step.channel == PLAN and self._plan is not None:
+            changed = self._plan.receive(message.step)
+            if changed is not None:
+                self.events.append(Planned(changed))
+        if message.step.channel != ASSIGNMENT:
             return
         applied = self._assignment.receive(message.step)
         if applied is None:
@@ -439,7 +460,10 @@ class ChildLink:
         self._sent_applied = applied
 
     def _digests(self) -> dict[str, str]:
-        return {name: source.digest for name, source in self._channels.items()}
+        digests = {name: source.digest for name, source in self._channels.items()}
+        if self._plan is not None:
+            digests[PLAN] = self._plan.digest
+        return digests
 
     def _send(self, kind: str, payload: msgspec.Struct) -> None:
         self.tally.sent[kind] += 1

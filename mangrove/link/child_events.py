@@ -39,6 +39,13 @@ class Assigned:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """The mirror of what the network has to know has changed."""
+
+    applied: Applied
+
+
+@dataclass(frozen=True, slots=True)
 class Welcomed:
     """The parent has accepted this session."""
 
@@ -60,4 +67,4 @@ class Asked:
 
 
 Effect = Open | Send | Close
-Event = Assigned | Welcomed | TurnedAway | Asked
+Event = Assigned | Planned | Welcomed | TurnedAway | Asked

@@ -34,6 +34,7 @@ ASSIGNMENT = "assignment"  # down: Attempt by id
 STATUS = "status"  # up: Status by attempt
 NODES = "nodes"  # up, from clusters: NodeView by node
 CAPACITY = "capacity"  # up: what can be allocated, a Capacity under the empty id
+PLAN = "plan"  # down, to those who say in `sent` which one they hold: what its network has to know
 
 
 #: Seconds in `behind` that stand for ever: a year, longer than any policy.
@@ -78,7 +79,10 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True):
-    """I am here; this is the assignment that I have applied, and this is what I have said of myself."""
+    """I am here; this is the assignment that I have applied, and this is what I have said of myself.
+
+    sent: digests of the channels upwards; and of the plan that is held, by those that mirror one.
+    """
 
     applied: Mark
     sent: dict[str, str]
@@ -123,7 +127,7 @@ class Sync(msgspec.Struct, frozen=True, omit_defaults=True):
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a child observes: steps of its channels, and what it measured.
 
-    applied: the assignment that all of this reflects. sent: digests of the channels as they stand with these steps.
+    applied: the assignment that all of this reflects. sent: as in a beat, with these steps.
     usage: by attempt, and under the empty key the child's own.
     """
 
@@ -134,7 +138,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Assign(msgspec.Struct, frozen=True):
-    """A step of the assignment.
+    """A step of the assignment, or of the plan.
 
     tenure: id of the parent's holding of its lease; two copies of one store may come to the same term, but not to the
     same tenure. revision: of the parent's store, which then had all that the step says.

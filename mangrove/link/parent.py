@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from mangrove.link.messages import (
     CALL,
     CAPACITY,
     NODES,
+    PLAN,
     PROTOCOL,
     QOS,
     STATUS,
@@ -78,6 +79,7 @@ class Peer:
 
     key: bytes
     assignment: Source
+    plan: Source
     status: Replica[Status]
     nodes: Replica[NodeView]
     capacity: Replica[Capacity]
@@ -102,6 +104,9 @@ class Peer:
     calls: dict[str, tuple[float, Callable[[Reply], None]]] = field(default_factory=dict)
     asks: bool = False  # whether it has reported all again, since nothing has told it yet what shall run
     withheld: bool = False  # whether no assign may be sent: it would stop what is still being asked about
+    plan_held: str | None = None  # digest, as the child last said in this session; None: it mirrors no plan
+    plan_sent: str = ""  # digest that the newest step of the plan in this session leads to; empty: nothing was sent
+    plan_awaited: float = 0.0  # as `awaited`
     vouched_from: int = 0  # a child that has not applied this version may run what our own parent took from us long ago
 
 
@@ -178,7 +183,7 @@ class ParentLink:
                 specification=self._specification,
             )
             mirrors = Replica(STATUS, Status), Replica(NODES, NodeView), Replica(CAPACITY, Capacity)
-            peer = Peer(key, assignment, *mirrors, heard=now, counted=now)
+            peer = Peer(key, assignment, Source(PLAN), *mirrors, heard=now, counted=now)
             peer.lease, _ = self._settings.for_fleet(len(self.peers) + 1)
             self.peers[child] = peer
         return peer
@@ -196,6 +201,12 @@ class ParentLink:
                 peer.removed.pop(id, None)
             for id in remove:
                 peer.removed[id] = peer.assignment.version
+
+    def plan(self, child: str, put: Mapping[str, msgspec.Struct], remove: Iterable[str]) -> None:
+        """Change what a child's network has to know; `flush` sends it, if the child mirrors that."""
+        peer = self.peers.get(child)
+        if peer is not None and peer.plan.change(put, remove):
+            self._unsent.add(child)
 
     def withhold(self, child: str, withheld: bool) -> None:
         """Send a child no assign, or again."""
@@ -241,6 +252,7 @@ class ParentLink:
             peer = self.peers.get(child)
             if peer is not None and peer.state == "live" and peer.applied is not None and not peer.withheld:
                 self._send_what_lacks(child, peer, peer.applied, now)
+                self._send_plan(child, peer, now)
             self._unsent.discard(child)  # only now: what a message needs may have to be read, and reading may fail
 
     def call(self, child: str, call: Call, on_reply: Callable[[Reply], None], now: float) -> None:
@@ -327,6 +339,7 @@ class ParentLink:
             peer.session, peer.via, peer.hello = header.session, via, hello
             peer.sequence, peer.lanes = 0, Lanes()
             peer.state, peer.applied, peer.assigned, peer.reflected = "greeted", None, None, -1
+            peer.plan_held, peer.plan_sent = None, ""
             if hello.holds.version > peer.assignment.version or not peer.first_version:
                 # What the child holds is of an earlier life of this parent: versions go on above it.
                 peer.first_version = max(hello.holds.version, peer.assignment.version) + 1
@@ -401,6 +414,10 @@ class ParentLink:
 
     def _applied(self, child: str, peer: Peer, mark: Mark, sent: Mapping[str, str]) -> None:
         """Note which assignment the child has applied, and whether the mirrored statuses already reflect it."""
+        held = sent.get(PLAN)
+        if held is not None and held != peer.plan_held:
+            peer.plan_held, peer.plan_awaited = held, peer.heard
+            self._unsent.add(child)
         if peer.state != "live" or (peer.applied is not None and mark.version < peer.applied.version):
             return
         if peer.applied != mark:
@@ -429,6 +446,8 @@ class ParentLink:
                 peer.session = ""
                 self.events.append(Silent(child))
             if peer.assigned is not None and peer.assigned != peer.applied:
+                self._unsent.add(child)
+            if peer.plan_sent and peer.plan_sent != peer.plan_held:
                 self._unsent.add(child)
             for id, (deadline, on_reply) in list(peer.calls.items()):
                 if now >= deadline:
@@ -471,6 +490,24 @@ class ParentLink:
         for step in peer.assignment.steps_from(base):
             self._send(child, peer, ASSIGN, Assign(step, self._tenure, self._revision()))
         peer.assigned, peer.awaited, peer.asks = peer.assignment.mark, awaited, False
+
+    def _send_plan(self, child: str, peer: Peer, now: float) -> None:
+        target, held = peer.plan.digest, peer.plan_held
+        if held is None or target == held == (peer.plan_sent or held):
+            return
+        # It says with its next beat what it holds now.
+        patience = REPAIR_AFTER + 1.15 * peer.period
+        if not peer.plan_sent or (held != target and now - peer.plan_awaited >= patience):
+            base, peer.plan_awaited = held, now
+        elif peer.plan_sent != target:
+            base = peer.plan_sent
+            if held == base:
+                peer.plan_awaited = now
+        else:
+            return
+        for step in peer.plan.steps_from(base):
+            self._send(child, peer, ASSIGN, Assign(step, self._tenure, self._revision()))
+        peer.plan_sent = target
 
     def _send(
         self,

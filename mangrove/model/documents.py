@@ -8,6 +8,7 @@ import msgspec
 
 from mangrove.model.attempt import Attempt, Status
 from mangrove.model.child import Capacity
+from mangrove.model.network import UNWIRED, ServiceAddress, Wiring
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 
@@ -26,6 +27,9 @@ CHILD_NAMES = "child_names"  # {"child": id} by the name of a child that is not 
 TOKENS = "tokens"  # Token by id, written by whoever may make tokens
 EVENTS = "events"  # Event, append only
 EVENTS_READ = "events_read"  # {"after": id of its newest event that was taken over} by cluster; the controller (root)
+GRANTS = "grants"  # Granted by its network, written by the controller
+SERVICE_ADDRESSES = "service_addresses"  # {"service": id} by address, written by the API with the service (root only)
+PLAN = "plan"  # entries of the plan by id, written by the link to the parent (cluster only)
 NODES = "nodes"  # NodeView by `cluster/node`, written by the link to the children (root only)
 USERS = "users"  # User, written by the API (root only)
 RESETS = "password_resets"  # Reset by user id, written by the API (root only)
@@ -51,7 +55,7 @@ class Application(msgspec.Struct, frozen=True):
 class Service(msgspec.Struct, frozen=True):
     """What a user declared. `declared` keeps the SLA's own fields as they came; `next_number` is never taken back.
 
-    owner, organization: of its application.
+    owner, organization: of its application. addresses: in the network between services, its own until it is deleted.
     """
 
     id: str
@@ -63,6 +67,8 @@ class Service(msgspec.Struct, frozen=True):
     declared: dict[str, Any] = {}
     next_number: int = 0
     organization: str = ""
+    addresses: tuple[ServiceAddress, ...] = ()
+    wiring: Wiring = UNWIRED
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -220,6 +226,14 @@ class Identity(msgspec.Struct, frozen=True):
     joined: float = 0.0
     cordoned: bool = False
     drained: bool = False
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """That a child alone has these networks, IPv4 and IPv6; either may be empty."""
+
+    child: str
+    ipv4: str
+    ipv6: str
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -47,6 +47,7 @@ TABLE: tuple[Kind, ...] = (
     Kind("cluster-drained", "cluster", "Nothing of what it ran is left there, as an operator wanted."),
     Kind("cluster-troubled", "cluster", "Something is wrong with it, such as a full disk."),
     Kind("cluster-well", "cluster", "What was wrong with it is over."),
+    Kind("cluster-without-addresses", "cluster", "It needs more addresses for its nodes, and the root has none left."),
     Kind("cluster-removed", "cluster", "It was removed, or has left."),
     # -- nodes
     Kind("node-joined", "node", "It joined its cluster."),
@@ -59,6 +60,7 @@ TABLE: tuple[Kind, ...] = (
     Kind("node-drained", "node", "Nothing of what it ran is left there, as an operator wanted."),
     Kind("node-troubled", "node", "Something is wrong with it, such as a full disk."),
     Kind("node-well", "node", "What was wrong with it is over."),
+    Kind("node-without-addresses", "node", "It needs addresses for its instances, and its cluster has none left."),
     Kind("node-removed", "node", "It was removed from its cluster, or has left."),
     # -- users
     Kind("password-wanted", "user", "Somebody forgot their password where no mail is sent; an Admin gives a new one."),

@@ -7,14 +7,13 @@ the cluster knows by itself. A plan says what is, not what to do: how packets ge
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
+from mangrove.model.network import Egress, ServiceAddress
 from mangrove.model.specification import Port
-
-#: How a service's address chooses among endpoints. `instance`: the one with the address's number.
-Policy = Literal["round_robin", "closest", "least_loaded", "instance"]
 
 #: Whether an endpoint can be given new connections: `doubtful`: its node is not heard now, so only when none is ready;
 #: `stopping`: it ends soon, and is left to the connections that it has.
@@ -25,11 +24,13 @@ class Ranges(msgspec.Struct, frozen=True, omit_defaults=True, tag="ranges"):
     """All that belongs to this network, as networks such as `10.30.0.0/16`, of both families.
 
     nodes: where instances have their addresses; services: where services have theirs. Whatever is sent there stays in
-    this network, or is turned down.
+    this network, or is turned down. ipv4_prefix, ipv6_prefix: length of what one node is granted.
     """
 
     nodes: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    ipv4_prefix: int = 26
+    ipv6_prefix: int = 64
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True, tag="grant"):
@@ -58,22 +59,6 @@ class Peer(msgspec.Struct, frozen=True, omit_defaults=True, tag="peer"):
     remote: bool = False
     key: str = ""
     distance: float = 0.0
-
-
-class ServiceAddress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One address of a service, IPv4 or IPv6. number: of the instance, with the policy `instance`."""
-
-    address: str
-    policy: Policy = "round_robin"
-    number: int | None = None
-
-
-class Egress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where instances may connect to outside of this network. protocol: empty for any; port: 0 for any."""
-
-    network: str
-    protocol: Literal["", "tcp", "udp"] = ""
-    port: int = 0
 
 
 class ServiceEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="service"):
@@ -136,14 +121,15 @@ def id_of(entry: PlanEntry) -> str:
 
 
 class LocalInstance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An instance of this node that has an address, as its engine knows it. ports: published on the node."""
+    """An instance of this node that has an address, as its engine knows it. state: `starting`: not to be told to others
+    yet; `stopping`: it ends soon. ports: published on the node."""
 
     attempt: str
     service: str
     number: int
     ipv4: str = ""
     ipv6: str = ""
-    state: Readiness = "ready"
+    state: Literal["starting", "ready", "stopping"] = "ready"
     ports: tuple[Port, ...] = ()
 
 
@@ -169,8 +155,8 @@ class NodePlan(msgspec.Struct, frozen=True, omit_defaults=True):
 def node_plan(
     node: str,
     name: str,
-    entries: dict[str, PlanEntry],
-    instances: dict[str, LocalInstance],
+    entries: Mapping[str, PlanEntry],
+    instances: Mapping[str, LocalInstance],
     *,
     version: int = 0,
     digest: str = "",
@@ -192,4 +178,4 @@ def node_plan(
                 services[entry.service] = entry
             case Endpoint():
                 endpoints[entry.attempt] = entry
-    return NodePlan(node, name, version, digest, ranges, tuple(grants), peers, services, endpoints, instances)
+    return NodePlan(node, name, version, digest, ranges, tuple(grants), peers, services, endpoints, dict(instances))

@@ -60,7 +60,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
     since: wall-clock seconds at which the phase began. failures: in a row. exit_code: of the newest end, None while it
     runs. ended: `started` of the newest end that was dealt with, so that it is not taken for a new one. gpus: device
-    ids given to it. boot: id of the boot in which it was last started.
+    ids given to it. boot: id of the boot in which it was last started. ipv4, ipv6: its own addresses in the network
+    between services; empty where it has none.
     """
 
     attempt: Attempt
@@ -74,6 +75,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     ended: float | None = None
     gpus: tuple[str, ...] = ()
     boot: str = ""
+    ipv4: str = ""
+    ipv6: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -18,13 +18,14 @@ from mangrove.base.clock import Clock
 from mangrove.base.log import about
 from mangrove.link import child_events as link
 from mangrove.link.child import ChildIdentity, ChildLink
-from mangrove.link.messages import ASSIGNMENT, Call, Reply
+from mangrove.link.messages import ASSIGNMENT, PLAN, Call, Mark, Reply
 from mangrove.link.pace import beat_for
 from mangrove.link.sync import Replica, Source
 from mangrove.link.transports.interface import Broker, ChildTransport, Connected, Disconnected, TransportEvent
 from mangrove.model.attempt import Attempt
 from mangrove.model.child import Capacity
 from mangrove.model.specification import Specification
+from mangrove.network.plan import PlanEntry
 from mangrove.roles.drops import Drops
 from mangrove.store.interface import StoreUnavailable
 
@@ -63,6 +64,16 @@ class Memory(Protocol):
         """Keep it durably; `removed` is what the last one had and this has not. Raises OSError or StoreUnavailable."""
 
 
+class PlanMemory(Protocol):
+    """Where a child keeps what its network has to know."""
+
+    def load_plan(self) -> tuple[int, dict[str, PlanEntry]]:
+        """Version and entries as saved last; 0 and none when nothing was."""
+
+    def save_plan(self, version: int, entries: Mapping[str, PlanEntry], changed: Set[str], removed: Set[str]) -> None:
+        """Keep it; `changed` and `removed` are what differs from last time. Raises OSError or StoreUnavailable."""
+
+
 #: Gives the reply to a call, or None when it comes later through `link.reply`.
 Answer = Callable[[Call], Reply | None]
 
@@ -76,7 +87,8 @@ class ChildRole:
     """One child of one parent.
 
     store: id of the parent's store when the child joined; no other is obeyed. on_assignment: called with the whole
-    assignment once it is durable, and at once with the one on disk.
+    assignment once it is durable, and at once with the one on disk. plan_memory: of a child that takes part in a
+    network between services. on_plan: called with ids of entries that are new or different, and of those that are gone.
     """
 
     def __init__(
@@ -94,9 +106,17 @@ class ChildRole:
         capacity: Callable[[], Capacity],
         on_assignment: Callable[[Mapping[str, Attempt], Mapping[str, Specification]], None],
         answer: Answer = unknown_method,
+        plan_memory: PlanMemory | None = None,
+        on_plan: Callable[[Set[str], Set[str]], object] = lambda changed, removed: None,
     ) -> None:
         self._clock = clock
         self._memory = memory
+        self._plan_memory = plan_memory
+        self._on_plan = on_plan
+        self._plan: Replica[Any] = Replica(PLAN, cast(Any, PlanEntry))
+        self._plan_changed: set[str] = set()  # ids that differ from what is kept
+        self._plan_removed: set[str] = set()
+        self._plan_at = 0.0  # when to try to keep it
         self._transport = transport
         self._brokers = brokers
         self._on_assignment = on_assignment
@@ -116,6 +136,9 @@ class ChildRole:
             raw = {digest: msgspec.json.encode(entry) for digest, entry in held.specifications.items()}
             self._assignment.load(held.version, held.attempts, raw)
             on_assignment(held.attempts, held.specifications)
+        if plan_memory is not None:
+            version, entries = plan_memory.load_plan()
+            self._plan.load(version, entries, {})
         self.link = ChildLink(
             identity,
             len(brokers),
@@ -124,6 +147,7 @@ class ChildRole:
             assignment=self._assignment,
             channels=channels,
             capacity=capacity,
+            plan=self._plan if plan_memory is not None else None,
             store=held.store if held is not None else store,
             term=held.term if held is not None else 0,
             tenure=held.tenure if held is not None else "",
@@ -148,6 +172,8 @@ class ChildRole:
             if isinstance(event, link.Assigned):
                 self._unsaved = True
                 self._removed |= event.applied.removed
+            elif isinstance(event, link.Planned):
+                self._planned(event.applied.changed, event.applied.removed)
             elif isinstance(event, link.TurnedAway):
                 log.error("the parent refuses this child: %s", event.reason)
             elif isinstance(event, link.Asked):
@@ -164,6 +190,8 @@ class ChildRole:
                 self.on_welcome()
         if self._unsaved and self._clock.now() >= self._save_at:
             self._save()
+        if self._plan_unsaved and self._clock.now() >= self._plan_at:
+            self._save_plan()
 
     def speak(self) -> None:
         """Let time pass on the link, and hand over what it wants sent."""
@@ -181,6 +209,16 @@ class ChildRole:
                 self._transport.close()
 
     @property
+    def plan(self) -> Mapping[str, PlanEntry]:
+        """What the parent says of the network between services, by id."""
+        return self._plan.entries
+
+    @property
+    def plan_mark(self) -> Mark:
+        """Which plan that is."""
+        return self._plan.mark
+
+    @property
     def version(self) -> int:
         """Of the assignment that is held."""
         return self._assignment.version
@@ -193,6 +231,8 @@ class ChildRole:
     def next_wake(self) -> float:
         """When `hear` and `speak` want to be called at the latest (`Clock.now` seconds)."""
         wake = self.link.next_wake()
+        if self._plan_unsaved:
+            wake = min(wake, self._plan_at)
         return min(wake, self._save_at) if self._unsaved else wake
 
     def _held(self, call: Call) -> Reply:
@@ -212,6 +252,28 @@ class ChildRole:
             if size > _HELD_BYTES:
                 break
         return Reply(call.id, {"attempts": attempts, "specifications": specifications})
+
+    @property
+    def _plan_unsaved(self) -> bool:
+        return bool(self._plan_changed or self._plan_removed)
+
+    def _planned(self, changed: Set[str], removed: Set[str]) -> None:
+        """It counts at once: what is not kept when the power fails is told again."""
+        self._plan_changed = (self._plan_changed | changed) - removed
+        self._plan_removed = (self._plan_removed | removed) - changed
+        self._on_plan(changed, removed)
+
+    def _save_plan(self) -> None:
+        memory, replica = self._plan_memory, self._plan
+        if memory is None:
+            return
+        try:
+            memory.save_plan(replica.version, replica.entries, self._plan_changed, self._plan_removed)
+        except (OSError, StoreUnavailable) as error:
+            log.error("the plan of the network cannot be kept: %s", error)
+            self._plan_at = self._clock.now() + SAVE_RETRY
+            return
+        self._plan_changed, self._plan_removed = set(), set()
 
     def _save(self) -> None:
         replica = self._assignment

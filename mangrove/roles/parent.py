@@ -38,6 +38,7 @@ from mangrove.roles.chronicle import Chronicle
 from mangrove.roles.drops import Drops
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
+from mangrove.roles.network import NetworkRole
 from mangrove.roles.slots import Slots
 from mangrove.roles.terms import Terms
 from mangrove.roles.view import FleetView
@@ -57,7 +58,7 @@ class Parent:
     attempt and child. on_measured: called with the id of each attempt and child of which there is a new figure.
     measured_before: what is known of one from before this start, oldest first. position: where children stand that do
     not say. preferences: which child is the best for services that do not say. behind: seconds since our own parent, if
-    there is one, is known to have heard us (see `ParentLink`).
+    there is one, is known to have heard us (see `ParentLink`). cluster: our id as a cluster at the root.
     Raises Conflict when another holds the lease.
     """
 
@@ -83,6 +84,7 @@ class Parent:
         position: Position | None = None,
         preferences: tuple[Preference, ...] = (),
         behind: Callable[[float], float] = lambda now: 0.0,
+        cluster: str = "",
     ) -> None:
         self.acquired = clock.now()
         lease = store.acquire(CONTROLLER, holder)
@@ -173,6 +175,21 @@ class Parent:
             name=self._children.name,
             on_adopted=self._children.observe,
         )
+        #: Called with each change of the store; with None when it is not known which there were.
+        self.on_store: Callable[[Change | None], None] = lambda change: None
+        self.network = NetworkRole(
+            store,
+            self._ledger,
+            journal,
+            self.link,
+            noun=noun,
+            cluster=cluster,
+            name=self._children.name,
+            slots=self._slots.wanted,
+            placements=self._slots.placements,
+            observed=self._children.observed,
+            position=position,
+        )
         self._assign()
 
     # -- what comes in
@@ -195,6 +212,7 @@ class Parent:
             self._chronicle.heed(self.link.events)
             self._chronicle.work()
         self._adopting.heed(self.link.events)
+        self.network.heed(self.link.events)
         self._adopting.ask()
         self._children.hear()
         try:
@@ -203,9 +221,11 @@ class Parent:
             if not waits:
                 self._adopting.settle()
                 self._slots.decide(self._view, may_refuse=self._may_refuse())
+            self.network.work(self._slots.told)
             if self._ledger.save():
                 self._chronicle.save()
                 self._assign()
+                self.network.tell()
                 if not waits:
                     self.link.flush(now)
                 for slot in self._slots.take_told():
@@ -347,6 +367,7 @@ class Parent:
                 self._follow(change)
         except Gap:
             self._feed = self.store.revision()
+            self.on_store(None)
             for stored in self.store.load(documents.IDENTITIES):
                 self._identified(stored.read(Identity))
             slots = self.store.load(documents.SLOTS)
@@ -358,6 +379,7 @@ class Parent:
                 self._slots.hold_changed(id, holds.get(id))
 
     def _follow(self, change: Change) -> None:
+        self.on_store(change)
         document = change.document
         if change.collection == documents.SLOTS:
             self._slots.change(change.id, None if document is None else msgspec.convert(document, Slot))
@@ -372,6 +394,7 @@ class Parent:
         self._children.identified(identity)
         if identity.revoked:
             self._chronicle.forget(identity.id)
+            self.network.revoked(identity.id)
 
     # -- what goes out
 

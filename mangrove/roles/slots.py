@@ -436,6 +436,11 @@ class Slots:
         moves, self._moves = self._moves, {}
         return moves
 
+    @property
+    def told(self) -> frozenset[str]:
+        """What `take_told` will give."""
+        return frozenset(self._told)
+
     def take_told(self) -> list[str]:
         """Slots whose status may have changed since the last call."""
         told, self._told = self._told, set()

@@ -24,7 +24,8 @@ LABEL_ATTEMPT = "mangrove.attempt"
 class Workload:
     """An attempt as a runtime sees it. environment: what the engine adds to the specification's (`KEY=value` each).
 
-    gpus: device ids (`GPU-…` or indices as text) given to this instance.
+    gpus: device ids (`GPU-…` or indices as text) given to this instance. ipv4, ipv6: its addresses in the network
+    between services; empty where it has none.
     """
 
     attempt: str
@@ -34,6 +35,8 @@ class Workload:
     specification: Specification
     environment: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
+    ipv4: str = ""
+    ipv6: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from mangrove.model.documents import Identity
 from mangrove.model.phases import Phase
 from mangrove.model.position import Position
 from mangrove.model.specification import Preference
+from mangrove.network.endpoints import attempts_of
 from mangrove.reconcile.projection import misplaced, slot_status
 from mangrove.roles import chronicle
 from mangrove.roles.child import Answer, ChildRole, unknown_method
@@ -219,7 +220,13 @@ class Cluster:
         given_up = placement is not None and parent.is_given_up(placement)
         if slot is None or slot.desired == "stop":
             withdrawn = placement is not None and placement.current is None
-            return Status(id, Phase.STOPPING, "being removed", given_up=given_up and withdrawn)
+            status = Status(id, Phase.STOPPING, "being removed", given_up=given_up and withdrawn)
+            attempts = [given.attempt for given, _ in attempts_of(placement)]
+            seen = next((parent.observed[attempt].status for attempt in attempts if attempt in parent.observed), None)
+            if seen is None or not (seen.ipv4 or seen.ipv6):
+                return status
+            # Who is connected to it stays so while it lasts.
+            return msgspec.structs.replace(status, node=seen.node, ipv4=seen.ipv4, ipv6=seen.ipv6)
         held = parent.holds.get(id)
         if held is not None and not (placement is not None and placement.final is not None):
             return Status(id, Phase.HELD, held.text, since=held.since)

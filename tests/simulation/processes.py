@@ -11,10 +11,12 @@ from mangrove.link.child import ChildIdentity, ChildLink
 from mangrove.link.streams import STREAMS_OF_CHILD, STREAMS_OF_PARENT
 from mangrove.link.transports.interface import Broker, TransportEvent
 from mangrove.link.transports.memory import MemoryChildTransport, MemoryParentTransport
-from mangrove.model.child import Capacity
+from mangrove.model.child import NO_NETWORK, Capacity, Networking
 from mangrove.model.documents import META, Identity
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
+from mangrove.network.layout import Layout
+from mangrove.network.plan import NodePlan
 from mangrove.roles.bulk import Relay
 from mangrove.roles.parent import Parent
 from node_engine.fuse import MemoryFuse
@@ -23,6 +25,7 @@ from node_engine.node import Node
 from node_engine.operations import Operation, Result
 from node_engine.runtimes.interface import Instance, RuntimeFault, Workload
 from node_engine.runtimes.simulated import SimulatedRuntime
+from root_orchestrator.networking import RootNetwork
 from tests.simulation.disks import NodeDisk
 from tests.simulation.process import ParentProcess, Process
 from tests.simulation.streams import Both, Talker, answers
@@ -33,7 +36,9 @@ NODE_SIZE = Resources(cpu=4000, memory=4096, disk=50_000)
 
 
 class RootProcess(ParentProcess):
-    """The root."""
+    """The root. layout: of the addresses in the network between services, of a tree that has one."""
+
+    layout: Layout | None = None
 
     def core(self) -> Both:
         return Both(self.root, self.bulk)
@@ -57,6 +62,8 @@ class RootProcess(ParentProcess):
             new_id=self.world.new_id,
             rng=self._rng(),
         )
+        if self.layout is not None:
+            self.root.on_store = RootNetwork(self.root.store, self.root.network, self.layout).follow
         self.bulk = self.bulk_of(self.root, STREAMS_OF_PARENT)
         self.transport.open()
 
@@ -148,7 +155,13 @@ class Trip:
 
 
 class NodeProcess(Process):
-    """A node: `disk` is its state, `runtime` what runs on it whether its engine lives or not."""
+    """A node: `disk` is its state, `runtime` what runs on it whether its engine lives or not.
+
+    networking: its part in the network between services, in a tree that has one; network: what that has to know.
+    """
+
+    networking: Networking | None = None
+    network: NodePlan | None = None
 
     def __init__(
         self, world: World, cluster: ClusterProcess, name: str, *, original: NodeProcess | None = None
@@ -218,6 +231,8 @@ class NodeProcess(Process):
             run=lambda operation: self._begin_operation(operation, life),
             fuse=self.fuse,
             answer=answers(self),
+            network=None if self.networking is None else lambda: self.networking or NO_NETWORK,
+            on_network=self._on_network,
         )
         self.bulk = self.bulk_up(identity, self.cluster, self.node.role, STREAMS_OF_CHILD)
         later = self.world.later
@@ -250,6 +265,9 @@ class NodeProcess(Process):
 
     def _poked(self) -> None:
         self.node.engine.poke(self.runtime.name, self.world.clock.now())
+
+    def _on_network(self, plan: NodePlan) -> None:
+        self.network = plan
 
     def _on_event(self, event: TransportEvent, life: int) -> None:
         self.guarded(lambda: self.node.handle(event), life)

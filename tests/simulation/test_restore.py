@@ -43,12 +43,16 @@ class Site:
         self.next = 0
         for node in self.nodes:
             node.on_operation = self._operation
+        self.prepare()
         for process in (self.root, *self.clusters, *self.nodes):
             process.start()
         self.specification = Specification("app.ns.web.ns", runtime="simulated", resources=Resources(cpu=10, memory=1))
         document = msgspec.to_builtins(self.specification)
         self.root.store.apply([Put(SPECIFICATIONS, self.specification.digest, document)])
         self.world.run(10.0)
+
+    def prepare(self) -> None:
+        """What else is there before anybody starts."""
 
     def _operation(self, node: NodeProcess, operation: Operation) -> None:
         if operation.kind in ("stop", "remove") and operation.attempt in self.sacred & node.runtime.running:

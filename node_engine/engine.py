@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import msgspec
 
@@ -22,7 +21,7 @@ from mangrove.model.attempt import Attempt, Status
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
-from mangrove.network.plan import Grant, LocalInstance
+from mangrove.network.plan import Grant, LocalInstance, Readiness
 from mangrove.reconcile import child
 from mangrove.reconcile.child import Above, Life, Moment, Record, Sight
 from node_engine.addresses import Addresses
@@ -193,7 +192,7 @@ class Engine:
             record = life.record
             if record.phase in HOLDING and self._has(life):
                 wanted = self._desired is None or id in self._desired
-                state: Literal["starting", "ready", "stopping"] = "starting"
+                state: Readiness = "doubtful"
                 if not wanted or record.phase is Phase.STOPPING:
                     state = "stopping"
                 elif record.phase is Phase.RUNNING:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from mangrove.model.network import Egress, ServiceAddress
+from mangrove.model.network import Egress, Policy, ServiceAddress
 from mangrove.model.specification import Port
 
 #: Whether an endpoint can be given new connections: `doubtful`: its node is not heard now, so only when none is ready;
@@ -121,15 +121,15 @@ def id_of(entry: PlanEntry) -> str:
 
 
 class LocalInstance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An instance of this node that has an address, as its engine knows it. state: `starting`: not to be told to others
-    yet; `stopping`: it ends soon. ports: published on the node."""
+    """An instance of this node that has an address, as its engine knows it. state: `doubtful` until it runs. ports:
+    published on the node."""
 
     attempt: str
     service: str
     number: int
     ipv4: str = ""
     ipv6: str = ""
-    state: Literal["starting", "ready", "stopping"] = "ready"
+    state: Readiness = "ready"
     ports: tuple[Port, ...] = ()
 
 
@@ -179,3 +179,22 @@ def node_plan(
             case Endpoint():
                 endpoints[entry.attempt] = entry
     return NodePlan(node, name, version, digest, ranges, tuple(grants), peers, services, endpoints, dict(instances))
+
+
+__all__ = [
+    "RANGES",
+    "Egress",
+    "Endpoint",
+    "Grant",
+    "LocalInstance",
+    "NodePlan",
+    "Peer",
+    "PlanEntry",
+    "Policy",
+    "Ranges",
+    "Readiness",
+    "ServiceAddress",
+    "ServiceEntry",
+    "id_of",
+    "node_plan",
+]

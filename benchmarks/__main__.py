@@ -17,13 +17,14 @@ from types import ModuleType
 
 import msgspec
 
-from benchmarks import api, burst, calm, deploy, logs, machine, memory, placement, recovery, reports, sizes
+from benchmarks import api, burst, calm, deploy, logs, machine, memory, placement, recovery, reports, sizes, throughput
 from benchmarks.result import Result, table
 
 #: Modules with `measure(folder, size)`, which gives a Result, and the sizes `FULL` and `QUICK`.
 BENCHMARKS: dict[str, ModuleType] = {
     "deploy": deploy,
     "burst": burst,
+    "throughput": throughput,
     "recovery": recovery,
     "calm": calm,
     "memory": memory,

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-import psutil
-
 from benchmarks.deploy import deploy
-from benchmarks.load import Counters, device_name
+from benchmarks.load import device_name, playing
 from benchmarks.processes import cpu_seconds, memory_of
 from benchmarks.result import Figure, Result, spread
 from benchmarks.tree import PATIENCE, ClusterProgram, growing_tree
@@ -50,7 +44,7 @@ def measure(folder: Path, size: Size) -> Result:
         token = tree.node_token(cluster, nodes + 1)
         tree.add_node(cluster, token, "real", "simulated")
         begun = time.monotonic()
-        with _load(cluster, token, nodes) as load:
+        with playing(cluster.address, token, nodes, _PERIOD, "process") as load:
             wait_until(lambda: load.counters().settled == nodes, _COMING, what="all nodes to be settled", interval=1.0)
             coming = time.monotonic() - begun
             tree.wait_for_nodes(nodes + 1)
@@ -103,39 +97,6 @@ def measure(folder: Path, size: Size) -> Result:
         ),
         {"deploy": times, "slowest acknowledgements": sorted(now.latencies)[-100:]},
     )
-
-
-class _Load:
-    """The process that plays the nodes."""
-
-    def __init__(self, popen: subprocess.Popen[str]) -> None:
-        self._popen = popen
-        self.process = psutil.Process(popen.pid)
-
-    def counters(self, line: str = "count") -> Counters:
-        """What it has counted. Raises RuntimeError when it has ended."""
-        assert self._popen.stdin is not None
-        assert self._popen.stdout is not None
-        print(line, file=self._popen.stdin, flush=True)
-        answer = self._popen.stdout.readline()
-        if not answer:
-            raise RuntimeError("the process that plays the nodes has ended; its words are above")
-        return msgspec.json.decode(answer, type=Counters)
-
-
-@contextlib.contextmanager
-def _load(cluster: ClusterProgram, token: str, nodes: int) -> Iterator[_Load]:
-    command = [sys.executable, "-m", "benchmarks.load", "--cluster", cluster.address, "--token", token]
-    with subprocess.Popen(
-        [*command, "--nodes", str(nodes), "--period", str(_PERIOD)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as popen:
-        try:
-            yield _Load(popen)
-        finally:
-            popen.kill()
 
 
 def _differing(cluster: ClusterProgram, told: list[int]) -> int:

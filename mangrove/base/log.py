@@ -75,6 +75,19 @@ class _File(logging.FileHandler):
         return stream
 
 
+class _StandardError(logging.Handler):
+    """Writes each line by one call of the system, which keeps it whole: threads need not wait for each other."""
+
+    def createLock(self) -> None:
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            os.write(2, f"{self.format(record)}\n".encode(errors="backslashreplace"))
+        except Exception:
+            self.handleError(record)
+
+
 class _TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.request = f"[{request_id()}] " if request_id() else ""
@@ -120,7 +133,7 @@ def set_up_logging(program: str, level: str = "INFO", *, json_lines: bool = Fals
     `program` stands in each line; `level` is a name of the logging module; `json_lines` gives one JSON object a line.
     From now on SIGUSR1 writes there what each thread does just now. Raises OSError when the file cannot be written.
     """
-    handler = logging.StreamHandler(sys.stderr) if file is None else _File(file)
+    handler = _StandardError() if file is None else _File(file)
     handler.setFormatter(json_formatter(program) if json_lines else text_formatter(program))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     faulthandler.register(signal.SIGUSR1, file=2)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mangrove.base.errors import MangroveError
 from mangrove.store import leases
-from mangrove.store.batch import Writes, encode, evaluate, is_text
+from mangrove.store.asked import Asked
+from mangrove.store.batch import Key, Writes, encode, evaluate, is_text
 from mangrove.store.feed import Feed
 from mangrove.store.indexes import check_limit, check_query
 from mangrove.store.interface import ABSENT, Change, Lease, Operation, Stored
@@ -56,6 +57,8 @@ class SqliteStore:
         self._queue: list[_Batch] = []
         self._readers = Readers(self._path)
         self._feed = Feed(revision)
+        self._asked = Asked()
+        self._written: dict[Key, int] = {}  # revisions by earlier batches of the transaction under way
 
     @property
     def id(self) -> str:
@@ -79,7 +82,8 @@ class SqliteStore:
         )
 
     def get(self, collection: str, id: str) -> Stored | None:
-        return self.get_many(collection, [id]).get(id)
+        self._feed.check_open()
+        return self._asked.get((collection, id), lambda: self.get_many(collection, [id]).get(id))
 
     def get_many(self, collection: str, ids: Sequence[str]) -> dict[str, Stored]:
         # One parameter for all ids, since SQLite limits how many there may be.
@@ -171,6 +175,7 @@ class SqliteStore:
         with self._queueing:
             batches, self._queue = self._queue, []
         failed: Exception | None = None
+        self._written.clear()
         try:
             with self._transaction():
                 revision = self._feed.revision
@@ -183,6 +188,7 @@ class SqliteStore:
             if failed is not None:
                 batch.error = batch.error or copy(failed)  # each thread raises its own
             elif batch.writes:
+                self._asked.committed(batch.writes, batch.revision)
                 self._feed.publish(batch.writes)
 
     def _write_batch(self, batch: _Batch, revision: int) -> int:
@@ -197,6 +203,8 @@ class SqliteStore:
         if writes:
             revision += 1
             self._write(writes, revision)
+            for key, document in writes.items():
+                self._written[key] = ABSENT if document is None else revision
         batch.writes, batch.revision = writes, revision
         return revision
 
@@ -213,6 +221,12 @@ class SqliteStore:
         self._writer.execute("UPDATE store SET revision = ?", (revision,))
 
     def _revision_of(self, collection: str, id: str) -> int:
+        key = (collection, id)
+        if key in self._written:
+            return self._written[key]
+        known = self._asked.known(key)
+        if known is not None:
+            return known.revision
         row = self._writer.execute(
             "SELECT revision FROM documents WHERE collection = ? AND id = ?", (collection, id)
         ).fetchone()

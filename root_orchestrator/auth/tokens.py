@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import jwt
@@ -19,6 +20,8 @@ Kind = Literal["access", "refresh"]
 LIFETIME: dict[Kind, float] = {"access": 600, "refresh": 30 * 24 * 3600}
 
 _ALGORITHM = "RS256"
+#: Tokens of which it is remembered that we signed them: those in use at one time. An error is not remembered.
+_SIGNED_KEPT = 1000
 _WRONG_KIND = {"access": "Only non-refresh tokens are allowed", "refresh": "Only refresh tokens are allowed"}
 
 # Times are checked here against our own clock; PyJWT would ask the machine's.
@@ -46,6 +49,7 @@ class TokenSigner:
         self._key = key
         self._public = key.public_key()
         self._clock = clock
+        self._signed = lru_cache(_SIGNED_KEPT)(self._claims)
 
     def issue(
         self, kind: Kind, *, user: str, user_id: str, generation: int, organization: str, roles: Sequence[str]
@@ -72,8 +76,7 @@ class TokenSigner:
     def read(self, token: str, kind: Kind) -> Claims:
         """The claims of a valid token of this kind. Raises Unauthorized, saying what is wrong with it."""
         try:
-            decoded = jwt.decode(token, self._public, algorithms=[_ALGORITHM], options=_OPTIONS)
-            claims = msgspec.convert(decoded, Claims)
+            claims = self._signed(token)
         except (jwt.PyJWTError, msgspec.ValidationError, ValueError):
             raise Unauthorized("Invalid token; sign in at /api/auth/login") from None
         if self._clock.wall() >= claims.exp:
@@ -81,3 +84,8 @@ class TokenSigner:
         if claims.type != kind:
             raise Unauthorized(_WRONG_KIND[kind])
         return claims
+
+    def _claims(self, token: str) -> Claims:
+        """What a token says that we have signed, whether or not its time is over; else it raises."""
+        decoded = jwt.decode(token, self._public, algorithms=[_ALGORITHM], options=_OPTIONS)
+        return msgspec.convert(decoded, Claims)

@@ -98,8 +98,9 @@ class Users:
 
     def caller(self, user_id: str, name: str, organization_id: str) -> Caller | None:
         """The user as they stand now, or None when that account is gone."""
-        user, organization = self.named(name), self.organization(organization_id)
-        if user is None or user.id != user_id or organization is None:
+        found, organization = self._store.get(USERS, user_id), self.organization(organization_id)
+        user = found.read(User) if found is not None else None
+        if user is None or user.name != name or organization is None:
             return None
         roles = organization.roles_of(user.id) or ()
         in_root = organization.name == ROOT_ORGANIZATION

@@ -22,7 +22,7 @@ FIELDS = frozenset(
         *("virtualization", "code", "cmd", "args", "environment", "one_shot", "privileged", "platform", "arch"),
         *("memory", "vcpus", "vgpus", "vtpus", "storage", "bandwidth_in", "bandwidth_out"),
         *("port", "volumes", "addresses", "constraints", "connectivity", "target_node"),
-        *("state", "added_files", "sla_violation_strategy"),
+        *("priority", "preemption_policy", "state", "added_files", "sla_violation_strategy"),
     )
 )
 
@@ -31,6 +31,9 @@ _NAMES = frozenset(("microserviceID", "microservice_name", "microservice_namespa
 
 #: The organization that applications name by nothing.
 _ROOT = "root"
+
+#: What counts where nothing is said, of fields that then are not empty.
+_USUAL = {"preemption_policy": "lower_priority"}
 
 #: What a root calls otherwise than an SLA may.
 _SAME = {"container": "docker"}
@@ -148,7 +151,7 @@ def _compared(root: RootClient, raw: Json, service: Service) -> ServicePlan:
 def differences(wanted: Json, known: Json) -> Iterator[Change]:
     """Fields that an SLA says otherwise than the root has them, by name. wanted, known: of one service."""
     for name in sorted(FIELDS | wanted.keys() - _NAMES):
-        before, after = bare(known.get(name)), bare(wanted.get(name))
+        before, after = (bare(fields.get(name)) or _USUAL.get(name) for fields in (known, wanted))
         if name == "virtualization":
             before, after = _SAME.get(str(before), before), _SAME.get(str(after), after)
         if before != after:

@@ -87,10 +87,10 @@ class Slot(msgspec.Struct, frozen=True):
     request: str = ""
 
 
-class Given(msgspec.Struct, frozen=True):
+class Given(msgspec.Struct, frozen=True, omit_defaults=True):
     """A slot given to a child: the attempt's id, the child, the slot's epoch then, and what it may use there.
 
-    since: wall-clock seconds at which it was given.
+    since: wall-clock seconds at which it was given. displaced: whether it was withdrawn to make room for another.
     """
 
     attempt: str
@@ -99,6 +99,7 @@ class Given(msgspec.Struct, frozen=True):
     specification: str
     resources: Resources
     since: float = 0.0
+    displaced: bool = False
 
 
 class Past(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -139,7 +140,8 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     last word when the slot needs no attempt any more. renewing: whether an attempt was withdrawn for one of a newer
     specification, and none of that has run yet. history: attempts before the current one, the oldest first; the newest
     of them says what specification `failures` and `refused` are about. successor: an attempt that is wanted too, until
-    it runs and is the current one: only while the child of that is drained.
+    it runs and is the current one: only while the child of that is drained. nominated: the attempt that becomes the
+    current one when what it displaces has ended on its child, which is not told of it before.
     """
 
     slot: str
@@ -155,6 +157,7 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     renewing: bool = False
     history: tuple[Past, ...] = ()
     successor: Given | None = None
+    nominated: Given | None = None
 
     @property
     def attempts(self) -> list[tuple[str, str]]:

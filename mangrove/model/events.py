@@ -25,6 +25,8 @@ TABLE: tuple[Kind, ...] = (
         "instance",
         "It went elsewhere, since where it was is silent, removed or drained, or did not get it going.",
     ),
+    Kind("displaced", "instance", "It makes room for a more important one, which fitted nowhere."),
+    Kind("displaces", "instance", "Less important ones make room for it; it begins when they have ended."),
     Kind("returned", "instance", "Where it was before is back, and one of the two copies stays, as its policy says."),
     Kind("replaced", "instance", "It makes way for the newer version of its service."),
     Kind("held", "instance", "An operator of its cluster has stopped it there, until they release it."),

@@ -71,6 +71,12 @@ CLOCK_ERROR = 0.001
 #: what it runs under is killed, not asked, and a loaded engine needs a few seconds for that.
 KILL_TIME = 5.0
 
+#: The least and the most important that a service can be; 0 where nothing is said. Enough for a scale of one's own,
+#: few enough that each value in use costs a parent some columns only.
+LEAST_PRIORITY, MOST_PRIORITY = -100, 100
+#: Whether a service that fits nowhere may displace what is less important. As `preemptionPolicy` of Kubernetes.
+PreemptionPolicy = Literal["lower_priority", "never"]
+
 #: What happens when a child comes back after its instance was replaced.
 OnReturn = Literal["keep_replacement", "keep_original", "keep_best", "keep_longest_running"]
 
@@ -127,6 +133,7 @@ class Specification(msgspec.Struct, frozen=True, omit_defaults=True, cache_hash=
     one_shot: ending with exit code 0 completes it; otherwise it is kept running.
     preferences: which of the children that can take it is the best; empty: as the parent is set up.
     disconnect: what becomes of it while its child is not heard.
+    priority: how important it is; what is more important is placed first, and may displace it (preemption_policy).
     """
 
     name: str
@@ -145,6 +152,8 @@ class Specification(msgspec.Struct, frozen=True, omit_defaults=True, cache_hash=
     preferences: tuple[Preference, ...] = ()
     operating_systems: tuple[str, ...] = ()
     disconnect: Disconnect = USUAL
+    priority: int = 0
+    preemption_policy: PreemptionPolicy = "lower_priority"
 
     @property
     def policy(self) -> Disconnect:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,15 +182,24 @@ def judge(
     return Judgement(len(fleet.rows), len(left), tuple(clauses), tuple(best))
 
 
-def _feasible(fleet: Fleet, request: Request, avoid: Collection[str], refused: Collection[str]) -> Mask:
+def suitable(fleet: Fleet, request: Request, avoid: Iterable[str]) -> Mask:
+    """Rows that could take an instance if there were room: all conditions but those of `LIMITS`."""
     table = fleet.table
     rows = slice(0, table.size)
     mask = table.open[rows] & _attributes(fleet, request)[rows]
-    for child in (*avoid, *refused):
+    for child in avoid:
         row = fleet.rows.get(child)
         if row is not None:
             mask[row.number] = False
-    for condition in (*PLACES, *LIMITS):
+    for condition in PLACES:
+        if condition.applies(request, fleet):
+            mask &= condition.check(request, fleet, rows)
+    return mask
+
+
+def _feasible(fleet: Fleet, request: Request, avoid: Collection[str], refused: Collection[str]) -> Mask:
+    mask, rows = suitable(fleet, request, (*avoid, *refused)), slice(0, fleet.table.size)
+    for condition in LIMITS:
         if condition.applies(request, fleet):
             mask &= condition.check(request, fleet, rows)
     return mask

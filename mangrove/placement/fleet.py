@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,7 +14,7 @@ from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
 from mangrove.model.position import Position
 from mangrove.model.resources import NOTHING, Resources
-from mangrove.model.specification import Preference
+from mangrove.model.specification import LEAST_PRIORITY, Preference
 from mangrove.placement.request import Request
 from mangrove.placement.table import Table
 
@@ -25,10 +26,14 @@ _SOUGHT = 10_000
 
 Kinds = tuple[Hashable, ...]
 
+#: In place of the priority of what was withdrawn: below every other one, its room comes without displacing it.
+GOING = LEAST_PRIORITY - 1
+
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One child, a `noun` (`cluster` or `node`). number: of its row in the table."""
+    """One child, a `noun` (`cluster` or `node`). number: of its row in the table. yielding: attempts there that make
+    room for what is more important, with their priorities."""
 
     id: str
     name: str
@@ -40,6 +45,7 @@ class Row:
     drained: bool = False
     reserved: Resources = NOTHING
     attempts: int = 0
+    yielding: dict[str, int] = field(default_factory=dict)
     _revision: str = ""
 
     @property
@@ -57,6 +63,13 @@ class Row:
         if not self._revision and self.heard:
             self._revision = digest_of(undated(self.capacity))
         return self._revision
+
+
+class _Reservation(NamedTuple):
+    child: str
+    resources: Resources
+    kinds: Kinds
+    priority: int | None
 
 
 class Fleet:
@@ -77,7 +90,7 @@ class Fleet:
         self._rows: dict[str, Row] = {}
         self._by_number: list[Row | None] = []
         self._by_name: dict[str, set[int]] = {}
-        self._reservations: dict[str, tuple[str, Resources, Kinds]] = {}
+        self._reservations: dict[str, _Reservation] = {}
         self._strayed: dict[str, set[str]] = {}  # child without a row → attempts reserved on it
         self._requests: dict[object, Request] = {}
         self.drained: set[str] = set()
@@ -112,8 +125,7 @@ class Fleet:
             self._by_number[number] = row
             self.table.describe(number, self._placed(_UNKNOWN))
             for attempt in self._strayed.pop(child, ()):
-                _, resources, kinds = self._reservations[attempt]
-                self._count(row, resources, kinds, 1)
+                self._count(row, attempt, self._reservations[attempt], 1)
         else:
             self._by_name[row.name].discard(row.number)
         row.name = name
@@ -132,9 +144,11 @@ class Fleet:
         self._by_name[row.name].discard(row.number)
         if not self._by_name[row.name]:
             del self._by_name[row.name]
-        held = {attempt for attempt, (where, _, _) in self._reservations.items() if where == child}
+        held = {attempt for attempt, reserved in self._reservations.items() if reserved.child == child}
         if held:
             self._strayed[child] = held
+        for attempt, priority in row.yielding.items():
+            self.table.yields(row.number, priority, self._reservations[attempt].resources, -1)
         self.table.give_back(row.number)
 
     def update(self, child: str, capacity: Capacity) -> None:
@@ -169,18 +183,24 @@ class Fleet:
 
     # -- reservations
 
-    def reserve(self, attempt: str, child: str, resources: Resources, kinds: Kinds = ()) -> None:
-        """Promise `resources` of `child` to an attempt, once, however often it is said. kinds: see `kinds_of`."""
-        if self._reservations.get(attempt) == (child, resources, kinds):
+    def reserve(
+        self, attempt: str, child: str, resources: Resources, kinds: Kinds = (), priority: int | None = None
+    ) -> None:
+        """Promise `resources` of `child` to an attempt, once, however often it is said. kinds: see `kinds_of`.
+
+        priority: above which others may displace it; None: nobody may; GOING: it leaves anyway.
+        """
+        before, reserved = self._reservations.get(attempt), _Reservation(child, resources, kinds, priority)
+        if before == reserved:
             return
         self.touched += 1
         self.release(attempt)
-        self._reservations[attempt] = (child, resources, kinds)
+        self._reservations[attempt] = reserved
         row = self._rows.get(child)
         if row is None:
             self._strayed.setdefault(child, set()).add(attempt)
         else:
-            self._count(row, resources, kinds, 1)
+            self._count(row, attempt, reserved, 1)
             self.changed += not self._sought.isdisjoint(kinds)
 
     def release(self, attempt: str) -> None:
@@ -189,10 +209,10 @@ class Fleet:
         held = self._reservations.pop(attempt, None)
         if held is None:
             return
-        child, resources, kinds = held
+        child = held.child
         row = self._rows.get(child)
         if row is not None:
-            self._count(row, resources, kinds, -1)
+            self._count(row, attempt, held, -1)
             self.changed += 1
         elif child in self._strayed:
             self._strayed[child].discard(attempt)
@@ -201,12 +221,13 @@ class Fleet:
 
     def reservation(self, attempt: str) -> tuple[str, Resources, Kinds]:
         """Child, amounts and kinds of what is promised to an attempt; of none when nothing is."""
-        return self._reservations.get(attempt, ("", NOTHING, ()))
+        held = self._reservations.get(attempt)
+        return (held.child, held.resources, held.kinds) if held is not None else ("", NOTHING, ())
 
     @property
     def reservations(self) -> dict[str, tuple[str, Resources]]:
         """Attempt → (child, what is promised to it)."""
-        return {attempt: (child, resources) for attempt, (child, resources, _) in self._reservations.items()}
+        return {attempt: (held.child, held.resources) for attempt, held in self._reservations.items()}
 
     # -- for the engine
 
@@ -226,7 +247,7 @@ class Fleet:
         """The same fleet as it is now, to try things on: what happens to one does not show in the other."""
         taken = copy.copy(self)
         taken.table = copy.deepcopy(self.table)
-        taken._rows = {id: copy.copy(row) for id, row in self._rows.items()}
+        taken._rows = {id: replace(row, yielding=dict(row.yielding)) for id, row in self._rows.items()}
         taken._by_number = [None if row is None else taken._rows[row.id] for row in self._by_number]
         taken._by_name = {name: set(numbers) for name, numbers in self._by_name.items()}
         taken._reservations = dict(self._reservations)
@@ -236,11 +257,18 @@ class Fleet:
         taken._sought = set()
         return taken
 
-    def _count(self, row: Row, resources: Resources, kinds: Kinds, by: int) -> None:
+    def _count(self, row: Row, attempt: str, reserved: _Reservation, by: int) -> None:
+        _, resources, kinds, priority = reserved
         self.table.reserve(row.number, resources, by)
         self.table.tallies.add(kinds, row.number, by)
         row.attempts += by
         row.reserved = row.reserved + resources if by > 0 else row.reserved - resources
+        if priority is not None:
+            self.table.yields(row.number, priority, resources, by)
+            if by > 0:
+                row.yielding[attempt] = priority
+            else:
+                row.yielding.pop(attempt, None)
 
     def _open(self, row: Row, news: bool) -> None:
         self.touched += 1

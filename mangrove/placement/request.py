@@ -31,6 +31,12 @@ class Request:
         self.seen = 0
 
 
+def priority_of(specification: Specification) -> int | None:
+    """Above which priority others may displace an instance; None when nobody may: what ends by itself is let to, since
+    elsewhere it would do its work twice."""
+    return None if specification.one_shot else specification.priority
+
+
 def kinds_of(specification: Specification) -> tuple[Hashable, ...]:
     """What an attempt counts as on its child: its service, its image, its host ports."""
     kinds: list[Hashable] = [("service", specification.name)]

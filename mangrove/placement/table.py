@@ -4,6 +4,7 @@ again."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -49,6 +50,9 @@ class Table:
         self.load = np.zeros(self.room)  # measured, 0 to 1
         self.rooms = np.zeros((ROOMS, self.room), np.int8)  # 1 where a cluster tells a free node; see `room_free`
         self.room_free: dict[str, Amounts] = {}  # (ROOMS, rows)
+        #: What would be free besides if what makes room for others had ended, by its priority; with how many there are.
+        self.yielding: dict[int, dict[str, Amounts]] = {}
+        self.yielders: Counter[int] = Counter()
         self.tallies = Tallies(self.room)
         self.roomy = False  # whether any child tells of single nodes
         #: Rows whose attributes (not amounts) changed, oldest first; with `forgotten` more before these.
@@ -121,6 +125,18 @@ class Table:
             free[row] -= by * amount
         self.attempts[row] += by
 
+    def yields(self, row: int, priority: int, resources: Resources, by: int) -> None:
+        """What was reserved for one attempt (`by` 1, or no longer: -1) could be made free for what is above
+        `priority`."""
+        self.yielders[priority] += by
+        if not self.yielders[priority]:
+            del self.yielders[priority]
+        columns = self.yielding.setdefault(priority, {})
+        for key, amount in _believed(resources):
+            if key not in columns:
+                columns[key] = np.zeros(self.room, np.int64)
+            columns[key][row] += by * amount
+
     # -- inside
 
     def _attributes(self, row: int, capacity: Capacity) -> None:
@@ -176,7 +192,7 @@ class Table:
         self.room *= 2
         self.open, self.cordoned = _longer(self.open, more), _longer(self.cordoned, more)
         self.attempts, self.nodes = _longer(self.attempts, more), _longer(self.nodes, more)
-        for amounts in (self.free, self.whole):
+        for amounts in (self.free, self.whole, *self.yielding.values()):
             for key, column in amounts.items():
                 amounts[key] = _longer(column, more)
         self.share = {key: _longer(column, more) for key, column in self.share.items()}

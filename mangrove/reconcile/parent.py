@@ -24,7 +24,8 @@ from mangrove.reconcile.patience import (
     time_to_move,
     why_it_stays,
 )
-from mangrove.reconcile.placements import settle_leaving, waiting, without_current
+from mangrove.reconcile.placements import settle_leaving, waiting, without_current, without_nomination
+from mangrove.reconcile.preempting import ROOM_WITHIN, nominate, still_nominated
 from mangrove.reconcile.returning import choose_on_return
 from mangrove.reconcile.view import Decision, Told, View, runs
 
@@ -46,14 +47,16 @@ def decide(
     """What should become of a slot. now: wall-clock seconds. may_refuse: whether a slot that fits nowhere may be handed
     back to this parent's own parent. When to take up a newer specification is not decided here: see `rollout`."""
     placement = _forget_refusals(settle_leaving(placement, view), view)
+    placement = still_nominated(slot, placement, view, now)
     if slot is None or slot.desired == "stop":
         return _withdraw_all(placement, view, now)
     told: list[Told] = []
     if placement.final is not None:
         return Decision(placement)
     placement = choose_on_return(slot, placement, view, now, told)
-    if placement.current is not None:
-        placement, keep = _judge_current(slot, placement, placement.current, view, now, told)
+    current = placement.current
+    if current is not None:
+        placement, keep = _judge_current(slot, without_nomination(placement), current, view, now, told)
         if keep is not None:
             return replace(keep, told=tuple(told)) if told else keep
         if placement.final is not None:
@@ -64,7 +67,7 @@ def decide(
 def hold(placement: Placement, view: View, now: float, reason: str) -> Decision:
     """What stands while an operator of this parent's machine holds a slot: its attempt is withdrawn, none is given, and
     it is not handed back; what waited begins anew when it is released. reason: that it is held, and by whom."""
-    placement = without_current(settle_leaving(placement, view), view, reason, now)
+    placement = without_current(without_nomination(settle_leaving(placement, view)), view, reason, now)
     return Decision(
         msgspec.structs.replace(placement, reason=reason, failures=0, not_before=0.0, waiting_since=0.0, refused={})
     )
@@ -217,7 +220,7 @@ def _give_up(
     )
     if isinstance(where, Chosen) and view.absence(where.child) is not None:
         where = NoFit(f"{view.name(where.child)} is not heard either")
-    if isinstance(where, NoFit):
+    if isinstance(where, NoFit) and view.displace(slot, placement.refused, frozenset({current.child})) is None:
         # Stay put: it may well be running there, and there is nowhere better.
         now_so = f"{name} {absence.state}" if absence is not None else below
         stays = waiting(placement, f"{now_so}, and nothing else fits: {where.reason}", now)
@@ -274,14 +277,34 @@ def _give_away(
         return Decision(stays, wake=after(wait, now), told=tuple(told))
     placement = _ask_again(placement, now)
     given_up = frozenset(given.child for given in placement.leaving if time_to_move(given, view) <= 0)
+    nominated, epoch = placement.nominated, placement.epoch + 1
+    if nominated is not None and view.scores(slot, [nominated])[0] > -math.inf:
+        return _given(slot, placement, nominated, view, now, told)
     where = view.place(slot, placement.refused, given_up, failed_on(placement, slot.specification, now))
-    if isinstance(where, NoFit):
+    if isinstance(where, Chosen):
+        return _given(slot, placement, view.give(slot, where.child, new_id(), epoch), view, now, told)
+    if nominated is not None:
+        return Decision(placement, wake=nominated.since + ROOM_WITHIN, told=tuple(told))
+    room = view.displace(slot, placement.refused, given_up)
+    if room is None:
         return _wait_or_hand_back(placement, where.reason, view, now, may_refuse, told)
+    given = view.give(slot, room.child, new_id(), epoch)
+    if room.by_child:
+        return _given(slot, placement, given, view, now, told)
+    return replace(nominate(placement, given, room, view, now), told=tuple(told))
+
+
+def _given(slot: Slot, placement: Placement, given: Given, view: View, now: float, told: list[Told]) -> Decision:
+    told.append(_placed(slot, placement, given.child, view))
     epoch = placement.epoch + 1
-    given = msgspec.structs.replace(view.give(slot, where.child, new_id(), epoch), since=now)
-    told.append(_placed(slot, placement, where.child, view))
     placed = msgspec.structs.replace(
-        placement, current=given, epoch=epoch, reason="", waiting_since=0.0, not_before=0.0
+        placement,
+        current=msgspec.structs.replace(given, epoch=epoch, since=now),
+        nominated=None,
+        epoch=epoch,
+        reason="",
+        waiting_since=0.0,
+        not_before=0.0,
     )
     return Decision(placed, wake=now + view.no_news, told=tuple(told))
 

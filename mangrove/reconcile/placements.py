@@ -38,6 +38,11 @@ def without_current(
     return msgspec.structs.replace(placement, current=None, leaving=leaving, reason=reason, history=history)
 
 
+def without_nomination(placement: Placement) -> Placement:
+    """No room is kept for it any more where others made room."""
+    return placement if placement.nominated is None else msgspec.structs.replace(placement, nominated=None)
+
+
 def waiting(placement: Placement, reason: str, now: float) -> Placement:
     """It fits nowhere, since now or since earlier."""
     since = min(placement.waiting_since or now, now)

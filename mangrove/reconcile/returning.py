@@ -20,7 +20,7 @@ def choose_on_return(slot: Slot, placement: Placement, view: View, now: float, t
     for original in reversed(placement.leaving):
         if original.specification != slot.specification or not runs(view.status(original)):
             continue
-        if not view.may_stay(original):
+        if original.displaced or not view.may_stay(original):
             continue
         name, current = view.name(original.child), placement.current
         others = [given for given in (current, *placement.leaving) if given is not None and given is not original]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from mangrove.model.attempt import Status
-from mangrove.model.choice import Chosen, NoFit
+from mangrove.model.choice import Chosen, Displacement, NoFit
 from mangrove.model.documents import Given, Placement, Refusal, Slot
 from mangrove.model.phases import Phase
 from mangrove.model.specification import Disconnect
@@ -58,6 +58,9 @@ class View(Protocol):
         instead_of: an attempt that would make room. Then the answer may be too hopeful, never too gloomy.
         """
 
+    def displace(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Displacement | None:
+        """Where an instance of the slot, which fits nowhere, would fit if less important ones made room."""
+
     def scores(self, slot: Slot, attempts: Sequence[Given]) -> list[float]:
         """How good the place of each of these is for the slot, as if none of them were there; -inf: it fits no more."""
 
@@ -81,11 +84,12 @@ class Told(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Decision:
     """placement: what stands now, or None when nothing is left of the slot. wake: wall-clock seconds at which to decide
-    again even if nothing happens. told: for the event log."""
+    again even if nothing happens. told: for the event log. displaced: attempts that make room for this slot."""
 
     placement: Placement | None
     wake: float | None = None
     told: tuple[Told, ...] = ()
+    displaced: tuple[str, ...] = ()
 
 
 def stands(status: Status | None) -> bool:

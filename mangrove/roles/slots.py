@@ -6,6 +6,7 @@ The one writer of `placements`.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Hashable
 from typing import Literal
@@ -20,12 +21,13 @@ from mangrove.model.attempt import Attempt, Status
 from mangrove.model.documents import Given, Hold, Placement, Slot
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
-from mangrove.placement.fleet import Fleet
-from mangrove.placement.request import kinds_of
+from mangrove.placement.fleet import GOING, Fleet
+from mangrove.placement.request import kinds_of, priority_of
 from mangrove.reconcile.draining import decide, is_to_leave, without_successor
 from mangrove.reconcile.failing import Failing
 from mangrove.reconcile.parent import hold
 from mangrove.reconcile.placements import without_current
+from mangrove.reconcile.preempting import displaced
 from mangrove.reconcile.view import stands
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.journal import Journal
@@ -229,8 +231,7 @@ class Slots:
             self._dirty |= self._rollouts.concerned(self._dirty)
         self._rollouts.begin_round()
         view.begin_round(self._to_place(), self._turns)
-        # Instances of one service one after the other: they are placed in one pass.
-        for id in sorted(self._dirty, key=lambda id: (self.wanted[id].specification if id in self.wanted else "", id)):
+        for id in self._in_order():
             slot = self.wanted.get(id)
             with about(slot.request if slot is not None else ""):
                 self._decide(id, view, may_refuse)
@@ -239,6 +240,33 @@ class Slots:
             self._wake_at(id, wake)
         if self._fleet.drained or self._emptying:
             self._tell_drained()
+
+    def _in_order(self) -> list[str]:
+        """Slots to decide about: what gives room back, then what is most important, then who has waited longest.
+
+        Instances of one service come one after the other, since they are placed in one pass.
+        """
+        waits: dict[str, float] = {}  # specification → since when the first of its instances waits
+        for id in self._dirty:
+            slot, placement = self.wanted.get(id), self.placements.get(id)
+            if slot is not None:
+                since = (placement.waiting_since if placement is not None else 0.0) or math.inf
+                waits[slot.specification] = min(since, waits.get(slot.specification, math.inf))
+
+        def order(id: str) -> tuple[float, float, str, float, str]:
+            slot, placement = self.wanted.get(id), self.placements.get(id)
+            if slot is None or slot.desired == "stop":
+                return -math.inf, 0.0, "", 0.0, id
+            since = (placement.waiting_since if placement is not None else 0.0) or math.inf
+            return -self._priority(slot.specification), waits[slot.specification], slot.specification, since, id
+
+        return sorted(self._dirty, key=order)
+
+    def _priority(self, specification: str) -> int:
+        try:
+            return self._catalogue[specification].priority
+        except KeyError:  # the store has lost it
+            return 0
 
     def _to_place(self) -> Counter[str]:
         """How many instances of each specification will probably be given away in this round."""
@@ -277,6 +305,8 @@ class Slots:
             self._ledger.write(Put(documents.PLACEMENTS, id, msgspec.to_builtins(decision.placement)))
         if slot is not None:
             self._rollouts.decided(slot, placement, decision.placement)
+        if slot is not None and decision.displaced:
+            self._displace(slot, decision.displaced, view, wall)
         current = decision.placement.current
         self._take_turns(id, placement, decision.placement, view)
         if current is not None:
@@ -288,6 +318,32 @@ class Slots:
         else:
             homeless = decision.placement.final is None
         (self._homeless.add if homeless else self._homeless.discard)(id)
+
+    def _displace(self, by: Slot, attempts: tuple[str, ...], view: FleetView, wall: float) -> None:
+        """These make room for the slot `by`, in the same batch in which room is reserved for that."""
+        names, where = [], ""
+        for attempt in attempts:
+            id = self._slot_of[attempt]
+            slot, before = self.wanted.get(id), self.placements[id]
+            where = view.name(self._fleet.reservation(attempt)[0])
+            over = f"priority {self._priority(by.specification)} over {self._priority(self._given(attempt))}"
+            reason = f"displaced from {where} by {self._name(by)} ({over})"
+            after = displaced(before, attempt, view, reason, wall)
+            self._place(id, after)
+            self._ledger.write(Put(documents.PLACEMENTS, id, msgspec.to_builtins(after)))
+            self._journal.tell("displaced", _subject(id, slot), f"{self._name(slot)} {reason}")
+            names.append(f"{self._name(slot)} ({over})")
+            if slot is not None:
+                self._rollouts.decided(slot, before, after)
+            self._homeless.add(id)
+            self._dirty.add(id)
+            self._wake_at(id, wall)
+        text = f"{self._name(by)} displaces {', '.join(names)} from {where}"
+        self._journal.tell("displaces", _subject(by.id, by), text)
+
+    def _given(self, attempt: str) -> str:
+        """The specification of an attempt."""
+        return _attempts(self.placements[self._slot_of[attempt]])[attempt].specification
 
     def _unless_in_question(self, placement: Placement, view: FleetView, wall: float) -> Placement:
         current = placement.current
@@ -373,8 +429,10 @@ class Slots:
         for given in new.values():
             # What leaves holds its room until it has ended, but what comes next to it need not keep away from it: its
             # node lets a newcomer wait for a host port.
-            kinds = self._kinds(given) if given in wanted else ()
-            self._fleet.reserve(given.attempt, given.child, given.resources, kinds)
+            kinds, priority = self._standing(given) if given not in placement.leaving else ((), GOING)
+            if given == placement.successor:
+                priority = None
+            self._fleet.reserve(given.attempt, given.child, given.resources, kinds, priority)
             self._slot_of[given.attempt] = id
             self._news.setdefault(given.attempt, self._clock.now())
         for child in {given.child for given in old.values()} - {given.child for given in new.values()}:
@@ -392,11 +450,13 @@ class Slots:
             self._failures.note(placement)
         self._told.add(id)
 
-    def _kinds(self, given: Given) -> tuple[Hashable, ...]:
+    def _standing(self, given: Given) -> tuple[tuple[Hashable, ...], int | None]:
+        """What an attempt counts as, and above which priority it makes room."""
         try:
-            return kinds_of(self._catalogue[given.specification])
+            specification = self._catalogue[given.specification]
         except KeyError:  # the store has lost it: it is given to nobody any more
-            return ()
+            return (), None
+        return kinds_of(specification), priority_of(specification)
 
     def _take(self, given: Given) -> None:
         give, take = self._moves.setdefault(given.child, ({}, set()))
@@ -464,7 +524,8 @@ def _subject(id: str, slot: Slot | None) -> str:
 def _attempts(placement: Placement | None) -> dict[str, Given]:
     if placement is None:
         return {}
-    return {given.attempt: given for given in (*placement.leaving, *_wanted(placement))}
+    nominated = () if placement.nominated is None else (placement.nominated,)
+    return {given.attempt: given for given in (*placement.leaving, *nominated, *_wanted(placement))}
 
 
 def _wanted(placement: Placement | None) -> tuple[Given, ...]:

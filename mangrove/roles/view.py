@@ -8,12 +8,13 @@ from time import perf_counter
 
 from mangrove.link.parent import ParentLink
 from mangrove.model.attempt import Status
-from mangrove.model.choice import Chosen, NoFit
+from mangrove.model.choice import Chosen, Displacement, NoFit
 from mangrove.model.documents import Given, Refusal, Slot
 from mangrove.model.specification import USUAL, Disconnect
 from mangrove.placement.engine import fits_instead, place, place_many, scores_of
 from mangrove.placement.fleet import Fleet
-from mangrove.placement.request import kinds_of
+from mangrove.placement.preemption import displace
+from mangrove.placement.request import kinds_of, priority_of
 from mangrove.reconcile.absence import NO_NEWS, Absence, time_to_have_stopped
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
@@ -51,6 +52,7 @@ class FleetView:
         self.chosen: Counter[bool] = Counter()  # decisions on where to run something: whether a child was found
         self.seconds = 0.0  # spent on them
         self._misfits: dict[tuple[str, frozenset[str], frozenset[tuple[str, Refusal]]], NoFit] = {}
+        self._immovable: set[tuple[str, frozenset[str]]] = set()  # what fits nowhere, whoever would make room
         self._to_place: Counter[str] = Counter()
         #: Of which specification, for which state of the fleet, and the children, the next one last.
         self._plan: tuple[str, int, list[str]] = ("", -1, [])
@@ -130,6 +132,18 @@ class FleetView:
             self._misfits[question] = answer
         return answer
 
+    def displace(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Displacement | None:
+        avoid |= self._children.suspects | self._failing(slot.specification) | refused.keys()
+        question = (slot.specification, avoid)
+        if question in self._immovable:
+            return None
+        began = perf_counter()
+        answer = displace(self._fleet, self._catalogue[slot.specification], avoid)
+        self.seconds += perf_counter() - began
+        if answer is None:
+            self._immovable.add(question)
+        return answer
+
     def draining(self, child: str) -> bool:
         return child in self._fleet.drained
 
@@ -144,6 +158,7 @@ class FleetView:
         turns: the slot that is just leaving each child that is drained."""
         self._turns = turns
         self._misfits.clear()
+        self._immovable.clear()
         self._plan = ("", -1, [])
         self._to_place = to_place
 
@@ -167,7 +182,9 @@ class FleetView:
         specification = self._catalogue[slot.specification]
         whose, touched, children = self._plan
         as_planned = whose == slot.specification and touched == self._fleet.touched and children[-1:] == [child]
-        self._fleet.reserve(attempt, child, specification.resources, kinds_of(specification))
+        self._fleet.reserve(
+            attempt, child, specification.resources, kinds_of(specification), priority_of(specification)
+        )
         if as_planned:
             children.pop()
             self._plan = (whose, self._fleet.touched, children)

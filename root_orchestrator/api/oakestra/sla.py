@@ -144,6 +144,8 @@ def _specification(service: Microservice, prefix: str, path: str, soonest_stop: 
         operating_systems=platform_of(service.platform, f"{path}.platform")[0],
         one_shot=service.one_shot,
         privileged=service.privileged,
+        priority=service.priority,
+        preemption_policy=service.preemption_policy,
         disconnect=disconnect_of(service.disconnect, f"{path}.disconnect", soonest_stop),
     )
     for index, wish in enumerate(service.constraints):

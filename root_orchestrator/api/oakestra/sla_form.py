@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from mangrove.model.specification import LEAST_PRIORITY, MOST_PRIORITY, PreemptionPolicy
+
 VERSION = "v2.0"
 
 
@@ -210,6 +212,15 @@ class Microservice(msgspec.Struct, frozen=True):
         list[Preference],
         says("Which of the nodes that can run it is the best; empty: as root and clusters are set up."),
     ] = []
+    priority: Annotated[
+        int,
+        Meta(ge=LEAST_PRIORITY, le=MOST_PRIORITY),
+        says("How important it is: the more important is placed first, and may displace the less important."),
+    ] = 0
+    preemption_policy: Annotated[
+        PreemptionPolicy,
+        says("Whether it displaces what is less important when it fits nowhere: `lower_priority`, or `never`."),
+    ] = "lower_priority"
     disconnect: Annotated[Disconnect, says("What becomes of it while its node or cluster is not heard.")] = Disconnect()
 
 

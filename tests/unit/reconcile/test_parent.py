@@ -79,6 +79,9 @@ class Children:
     def may_stay(self, given: Given) -> bool:
         return given.attempt in self.staying
 
+    def displace(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> None:
+        return None
+
     def scores(self, slot: Slot, attempts: Sequence[Given]) -> list[float]:
         return [self.scored[given.child] for given in attempts]
 

@@ -53,6 +53,9 @@ class OneCluster:
     def may_stay(self, given: Given) -> bool:
         return False
 
+    def displace(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> None:
+        return None
+
     def scores(self, slot: Slot, attempts: Sequence[Given]) -> list[float]:
         return [0.0 for _ in attempts]
 

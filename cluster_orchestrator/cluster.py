@@ -246,7 +246,7 @@ class Cluster:
         version = self.role.version
         if fleet.touched != seen and (now - when >= _SUM_PERIOD or seen < 0):
             self._summed = (fleet.touched, now)
-            self._capacity = cluster_capacity(fleet.rows.values(), version, self._position)
+            self._capacity = cluster_capacity(fleet, version, self._position)
             self._view_nodes()
 
     def _view_nodes(self) -> None:

@@ -9,7 +9,7 @@ from mangrove.model.child import Capacity, NodeView
 from mangrove.model.documents import Child
 from mangrove.model.position import Position, covering, on_earth
 from mangrove.model.resources import NOTHING, Resources
-from mangrove.placement.fleet import Row
+from mangrove.placement.fleet import GOING, Fleet, Row
 
 #: Free nodes described one by one. The root needs them only to see whether a single node fits, and nodes that are
 #: smaller than another in everything are left out; a wrong guess costs one refusal.
@@ -17,11 +17,13 @@ _LARGEST = 8
 #: Labels told with their values, and values of one label: a few hundred bytes of what people sort nodes by. Of a label
 #: with more, such as a serial number, the root hears only that it is there.
 _KEYS, _VALUES = 32, 32
+#: Priorities told of one by one: people rarely have more than background, usual, important, and the system's own.
+_PRIORITIES = 4
 
 
-def cluster_capacity(rows: Iterable[Row], version: int, position: Position | None) -> Capacity:
+def cluster_capacity(fleet: Fleet, version: int, position: Position | None) -> Capacity:
     """The cluster as one child of the root: of its nodes that may be given new work now."""
-    rows = list(rows)
+    rows = list(fleet.rows.values())
     usable = [row for row in rows if row.live and not row.cordoned]
     # The root subtracts all that it has given to this cluster, so what is bound on other nodes must be in the sum, and
     # these nodes among those on which it counts host ports.
@@ -31,6 +33,7 @@ def cluster_capacity(rows: Iterable[Row], version: int, position: Position | Non
     return Capacity(
         allocatable=sum((row.capacity.allocatable for row in usable), bound),
         largest=largest([row.free for row in usable]),
+        yielding=_yielding(fleet, usable),
         nodes=len(usable) + len(busy),
         architectures=_union(row.capacity.architectures for row in usable),
         operating_systems=_union(row.capacity.operating_systems for row in usable),
@@ -43,6 +46,17 @@ def cluster_capacity(rows: Iterable[Row], version: int, position: Position | Non
         vague_labels=vague,
         taints=_in_all([row.capacity.taints for row in usable]),
         addons=_union(row.capacity.addons for row in usable),
+    )
+
+
+def _yielding(fleet: Fleet, usable: list[Row]) -> tuple[tuple[int, tuple[Resources, ...]], ...]:
+    """The largest rooms if what is up to some priority had made room; of too many priorities the highest ones count as
+    the lowest of them, so that too much is told rather than too little."""
+    priorities = sorted({priority for row in usable for priority in row.yielding.values() if priority > GOING})
+    last = priorities[-1:]
+    return tuple(
+        (priority, largest(fleet.room_above(usable, up_to)))
+        for priority, up_to in zip(priorities, [*priorities[: _PRIORITIES - 1], *last], strict=False)
     )
 
 

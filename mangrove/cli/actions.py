@@ -169,6 +169,7 @@ def events(root: RootOptions, follow: bool, lines: int, about: str | None, kind:
 @click.option("--code", metavar="TEXT", help="The image, or a process's executable.")
 @click.option("--memory", type=int, metavar="MIB", help="MiB that each instance gets.")
 @click.option("--vcpus", type=int, metavar="CORES", help="Cores that are reserved for each instance.")
+@click.option("--priority", type=int, metavar="NUMBER", help="How important it is, from -100 to 100.")
 @click.option("--port", metavar="PORTS", help="Published ports, as host:container; several separated by `;`.")
 @click.option(
     "--env", multiple=True, metavar="KEY=VALUE", help="Set a variable; `KEY=` alone takes it away. Repeatable."
@@ -182,6 +183,7 @@ def update(
     code: str | None,
     memory: int | None,
     vcpus: int | None,
+    priority: int | None,
     port: str | None,
     env: tuple[str, ...],
     wait: bool,
@@ -191,7 +193,7 @@ def update(
 
     It stops at the first new instance that does not run. `mangrove deploy FILE` does the same from a file.
     """
-    given = {"code": code, "memory": memory, "vcpus": vcpus, "port": port}
+    given = {"code": code, "memory": memory, "vcpus": vcpus, "priority": priority, "port": port}
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     if not changes and not env:
         raise InvalidInput("", "nothing to change is named: see `mangrove service update --help`")

@@ -20,8 +20,8 @@ Action = Literal["create", "change", "none"]
 FIELDS = frozenset(
     (
         *("virtualization", "code", "cmd", "args", "environment", "one_shot", "privileged", "platform", "arch"),
-        *("memory", "vcpus", "vgpus", "vtpus", "storage", "bandwidth_in", "bandwidth_out"),
-        *("port", "volumes", "addresses", "constraints", "connectivity", "target_node"),
+        *("memory", "vcpus", "vgpus", "vram", "vtpus", "storage", "resources", "bandwidth_in", "bandwidth_out"),
+        *("port", "volumes", "addresses", "constraints", "placement", "disconnect", "connectivity", "target_node"),
         *("priority", "preemption_policy", "state", "added_files", "sla_violation_strategy"),
     )
 )

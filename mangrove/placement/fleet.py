@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from mangrove.base.digest import digest_of
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
 from mangrove.model.position import Position
-from mangrove.model.resources import NOTHING, Resources
+from mangrove.model.resources import FIELDS, NOTHING, Resources, counted
 from mangrove.model.specification import LEAST_PRIORITY, Preference
 from mangrove.placement.request import Request
 from mangrove.placement.table import Table
@@ -228,6 +228,24 @@ class Fleet:
     def reservations(self) -> dict[str, tuple[str, Resources]]:
         """Attempt → (child, what is promised to it)."""
         return {attempt: (held.child, held.resources) for attempt, held in self._reservations.items()}
+
+    def room_above(self, rows: Sequence[Row], priority: int) -> list[Resources]:
+        """What would be free on each of these children for something above `priority`, had all others made room."""
+        table, numbers = self.table, [row.number for row in rows]
+        columns = {key: column[numbers] for key, column in table.free.items()}
+        for each, yields in table.yielding.items():
+            if each <= priority and table.yielders[each]:
+                for key, column in yields.items():
+                    columns[key] = columns[key] + column[numbers]
+        plain = {field: columns.pop(field).tolist() for field in FIELDS}
+        named = {key[1:]: column.tolist() for key, column in columns.items()}
+        return [
+            Resources(
+                **{field: column[at] for field, column in plain.items()},
+                counted=counted({name: column[at] for name, column in named.items()}),
+            )
+            for at in range(len(rows))
+        ]
 
     # -- for the engine
 

@@ -29,7 +29,6 @@ from mangrove.link.sync import Replica, entry_hash
 from mangrove.model.attempt import Attempt
 from mangrove.model.documents import PLACEMENTS, Given, Placement, Slot
 from mangrove.model.phases import ENDED, Phase
-from mangrove.model.resources import NOTHING
 from mangrove.model.specification import Specification
 from mangrove.placement.filters import fit
 from mangrove.placement.fleet import Fleet
@@ -331,7 +330,7 @@ def what_ends_is_given_back_twice(patch: pytest.MonkeyPatch) -> None:
     release = Fleet.release
 
     def twice(self: Fleet, attempt: str) -> None:
-        child, resources, _ = self._reservations.get(attempt, ("", NOTHING, ()))
+        child, resources, _ = self.reservation(attempt)
         release(self, attempt)
         if child in self.rows:
             self.rows[child].reserved -= resources

@@ -73,9 +73,11 @@ def _specification(tree: Tree, slot: Slot) -> Specification:
 
 
 def _room_for(tree: Tree, wanted: Specification) -> str:
-    """The name of a node on which this fits beside what runs there, or nothing."""
+    """The name of a node on which this fits beside what runs there and is as important, or nothing."""
     for node in tree.within_reach():
         there = [node.specifications[attempt] for attempt in node.runtime.running]
+        if wanted.preemption_policy != "never":
+            there = [one for one in there if one.one_shot or one.priority >= wanted.priority]
         used = sum((one.resources for one in there), wanted.resources)
         taken = {port for one in there for port in one.ports}
         if used.fits_in(NODE_SIZE) and taken.isdisjoint(wanted.ports):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mangrove.model.documents import SLOTS, Given, Placement
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.resources import NOTHING, Resources
+from mangrove.model.specification import LEAST_PRIORITY, MOST_PRIORITY, Specification
 from mangrove.reconcile.child import LONGEST_DELAY
 from mangrove.reconcile.view import runs
 from mangrove.roles.parent import Parent
@@ -20,7 +21,7 @@ from tests.simulation.forger import CPU as FORGED_CPU
 from tests.simulation.forger import REASON as FORGED
 from tests.simulation.process import ParentProcess
 from tests.simulation.processes import NODE_SIZE, ClusterProcess, NodeProcess
-from tests.simulation.truth import Decided, attempts_of, wanted_of
+from tests.simulation.truth import Decided, attempts_of, rivals_of, wanted_of
 from tests.simulation.world import SETTINGS, InvariantBroken
 
 if TYPE_CHECKING:
@@ -136,14 +137,26 @@ class Watch:
         return current.child in self.drained or (seen is not None and seen.status.misplaced == "drained")
 
     def _promises(self, process: ParentProcess, parent: Parent) -> None:
-        """What is promised of a child, and what the child still has of earlier promises, fits into it: 6."""
+        """What is promised of a child, and what the child still has of earlier promises, fits into it: 6.
+
+        To a cluster the root may give what is important while what is less so has not made room there yet.
+        """
         promised: dict[str, dict[str, Resources]] = {}
+        most: dict[str, int] = {}
+        if process is self.tree.root:
+            for placement in parent.placements.values():
+                for given in attempts_of(placement):
+                    priority = _specification(parent, given).priority
+                    most[given.child] = max(priority, most.get(given.child, LEAST_PRIORITY))
         for placement in parent.placements.values():
             for given in attempts_of(placement):
+                self._given[given.child, given.attempt] = given.resources
+                wanted = _specification(parent, given)
+                if not wanted.one_shot and wanted.priority < most.get(given.child, LEAST_PRIORITY):
+                    continue
                 seen = parent.observed.get(given.attempt)
                 if seen is None or seen.status.phase not in ENDED:
                     promised.setdefault(given.child, {})[given.attempt] = given.resources
-                self._given[given.child, given.attempt] = given.resources
         for child in self.tree.children_of(process):
             id = child.identity.id
             sums = promised.get(id, {})
@@ -201,6 +214,9 @@ class Watch:
             return
         if before.child in self.drained:
             return
+        if reason.startswith("displaced from"):
+            self._displaced(process, parent, slot, before)
+            return
         policy, silence = parent._view.policy(before.specification), process.silence(before.child)
         peer = parent.link.peers[before.child]
         if policy.act_on_gone and not policy.exclusive and policy.lost_after != "never" and peer.gone is not None:
@@ -208,6 +224,16 @@ class Watch:
         if before.child not in self._silent[process.name] or silence * _FAST < policy.replaced_after(SETTINGS.lease):
             text = f"{process.name} took slot {slot} from {parent.name(before.child)}, silent for {silence:.2f} s"
             raise InvariantBroken(8, f"{text}: {policy}", process.name, parent.name(before.child), slot)
+
+    def _displaced(self, process: ParentProcess, parent: Parent, slot: str, before: Given) -> None:
+        """Only what is less important makes room, for what is more important and gets it."""
+        wanted = _specification(parent, before)
+        mine = MOST_PRIORITY if wanted.one_shot else wanted.priority
+        rivals = [given for placement in parent.placements.values() for given in rivals_of(placement)]
+        there = [_specification(parent, given).priority for given in rivals if given.child == before.child]
+        if max(there, default=mine) <= mine:
+            text = f"{process.name} displaced {slot} ({mine}) from {parent.name(before.child)} for nobody"
+            raise InvariantBroken(8, text, process.name, parent.name(before.child), slot)
 
     def _renewed(self, parent: Parent, slot: str, before: Given) -> None:
         """A slot left its attempt: remember it when that was well, and only has another version."""
@@ -451,3 +477,7 @@ class Watch:
                 else:
                     running[slot] = running.get(slot, 0) + 1
         return running, stray
+
+
+def _specification(parent: Parent, given: Given) -> Specification:
+    return parent._view._catalogue[given.specification]

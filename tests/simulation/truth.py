@@ -63,6 +63,11 @@ def attempts_of(placement: Placement) -> tuple[Given, ...]:
     return (*placement.leaving, *wanted_of(placement))
 
 
+def rivals_of(placement: Placement) -> tuple[Given, ...]:
+    """Attempts of a slot that have room, or have had room made for them."""
+    return tuple(given for given in (placement.current, placement.nominated) if given is not None)
+
+
 def wanted_of(placement: Placement) -> tuple[Given, ...]:
     """The attempts of a slot that shall run: two only while the child of one is drained."""
     return tuple(given for given in (placement.current, placement.successor) if given is not None)

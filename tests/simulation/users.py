@@ -27,6 +27,10 @@ from tests.simulation.world import World
 _CALLER = Caller("u" * 24, "user", "o" * 24, ("Application_Provider",))
 
 
+#: How important the first, second, … service is; of these, who displaces nobody.
+PRIORITIES = (0, 0, 100, 50, 10, 100, -10)
+MODEST = 5
+
 #: Seconds after which exclusive instances stop: less than the lease, and more.
 EXCLUSIVE = (3.0, 8.0)
 
@@ -167,6 +171,8 @@ class Users:
             one_shot=one_shot,
             ports=(Port(8080, 80),) if port else (),
             disconnect=self._policy(exclusive or self._exclusive),
+            priority=PRIORITIES[(self._named - 1) % len(PRIORITIES)],
+            preemption_policy="never" if self._named % len(PRIORITIES) == MODEST else "lower_priority",
         )
         return DeclaredService(name, "ns", specification, {})
 

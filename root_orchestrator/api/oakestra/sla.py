@@ -23,6 +23,7 @@ from root_orchestrator.api.oakestra.sla_fields import (
     disconnect_of,
     platform_of,
     ports_of,
+    preemption_policy_of,
     runtime_of,
     variable_of,
     volume_of,
@@ -145,7 +146,7 @@ def _specification(service: Microservice, prefix: str, path: str, soonest_stop: 
         one_shot=service.one_shot,
         privileged=service.privileged,
         priority=service.priority,
-        preemption_policy=service.preemption_policy,
+        preemption_policy=preemption_policy_of(service.preemption_policy, f"{path}.preemption_policy"),
         disconnect=disconnect_of(service.disconnect, f"{path}.disconnect", soonest_stop),
     )
     for index, wish in enumerate(service.constraints):

@@ -8,7 +8,16 @@ import re
 from typing import Literal, get_args
 
 from mangrove.base.errors import InvalidInput
-from mangrove.model.specification import CLOCK_ERROR, KILL_TIME, USUAL, Disconnect, OnReturn, Port, Volume
+from mangrove.model.specification import (
+    CLOCK_ERROR,
+    KILL_TIME,
+    USUAL,
+    Disconnect,
+    OnReturn,
+    Port,
+    PreemptionPolicy,
+    Volume,
+)
 from mangrove.model.validation import shown
 from root_orchestrator.api.oakestra import sla_form as form
 
@@ -91,6 +100,15 @@ def architecture_of(name: str, path: str) -> str:
     if _ARCHITECTURE.fullmatch(known) is None:
         raise InvalidInput(path, f"{shown(name)} is no architecture; write for example `amd64` or `arm64`")
     return known
+
+
+def preemption_policy_of(text: str, path: str) -> PreemptionPolicy:
+    """Whether a service displaces what is less important."""
+    policy: PreemptionPolicy | None = next((name for name in get_args(PreemptionPolicy) if name == text), None)
+    if policy is None:
+        known = ", ".join(f"`{name}`" for name in get_args(PreemptionPolicy))
+        raise InvalidInput(path, f"{shown(text)} is not known; there are {known}")
+    return policy
 
 
 def disconnect_of(wish: form.Disconnect, path: str, soonest_stop: float) -> Disconnect:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mangrove.model.specification import LEAST_PRIORITY, MOST_PRIORITY, PreemptionPolicy
+from mangrove.model.specification import LEAST_PRIORITY, MOST_PRIORITY
 
 VERSION = "v2.0"
 
@@ -218,7 +218,7 @@ class Microservice(msgspec.Struct, frozen=True):
         says("How important it is: the more important is placed first, and may displace the less important."),
     ] = 0
     preemption_policy: Annotated[
-        PreemptionPolicy,
+        Line,
         says("Whether it displaces what is less important when it fits nowhere: `lower_priority`, or `never`."),
     ] = "lower_priority"
     disconnect: Annotated[Disconnect, says("What becomes of it while its node or cluster is not heard.")] = Disconnect()

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mangrove.cli.plan import bare, differences
+from mangrove.cli.plan import FIELDS, bare, differences
+from root_orchestrator.api.oakestra.sla_form import Microservice
 from tests.root_api import RootApi, microservice, sla
 from tests.unit.cli.conftest import CommandLine
 
@@ -182,3 +183,8 @@ def test_differences_are_what_counts(before: dict[str, Any], after: dict[str, An
 def test_what_is_empty_is_as_good_as_missing() -> None:
     assert bare({"a": {"b": [], "c": 0}, "d": ""}) is None
     assert bare([0, "x"]) == [None, "x"]
+
+
+def test_every_field_that_an_sla_has_is_compared_and_kept_in_an_update() -> None:
+    names = {"microserviceID", "microservice_name", "microservice_namespace"}
+    assert set(Microservice.__struct_fields__) - names == FIELDS

@@ -8,19 +8,20 @@ from hypothesis import strategies as st
 
 from cluster_orchestrator.summary import cluster_capacity
 from mangrove.model.child import Capacity
-from mangrove.model.choice import Chosen
+from mangrove.model.choice import Chosen, Displacement
 from mangrove.model.position import Position
 from mangrove.model.resources import Resources, counted
 from mangrove.model.specification import Constraint, Port, Specification
 from mangrove.placement.engine import place
 from mangrove.placement.fleet import Fleet
+from mangrove.placement.preemption import displace
 from mangrove.placement.request import kinds_of
 from tests.unit.placement.fleets import PLACES, Children, fleet_of, machine, nodes, specifications
 from tests.unit.placement.fleets import fleets as children
 
 
 def summed(fleet: Fleet, position: Position | None = None) -> Capacity:
-    return cluster_capacity(fleet.rows.values(), 1, position)
+    return cluster_capacity(fleet, 1, position)
 
 
 @settings(deadline=None, max_examples=300)
@@ -49,6 +50,33 @@ def test_what_fits_on_a_node_fits_on_its_cluster(
         root.reserve(attempt, "c", resources, kinds)
     if isinstance(place(fleet, specification), Chosen):
         assert place(root, specification) == Chosen("c")
+
+
+@settings(deadline=None, max_examples=300)
+@given(children, st.lists(st.sampled_from([None, 0, 1, 2, 3, 5, 6, 7, 9]), min_size=15, max_size=15), specifications)
+def test_where_less_important_ones_on_a_node_can_make_room_its_cluster_can(
+    there: Children, importance: list[int | None], specification: Specification
+) -> None:
+    wanted = msgspec.structs.replace(specification, priority=7)
+    fleet, root = Fleet("node"), Fleet("cluster")
+    made = fleet_of("node", there)
+    for row in made.rows.values():
+        fleet.add(row.id, row.name)
+        fleet.update(row.id, msgspec.structs.replace(row.capacity, nodes=1, largest=()))
+        fleet.set_live(row.id, row.live)
+        fleet.set_cordoned(row.id, row.cordoned)
+    for attempt, priority in zip(made.reservations, importance, strict=False):
+        child, resources, kinds = made.reservation(attempt)
+        taken = fleet.table.tallies
+        if any(_is_port(kind) and taken.of(kind)[fleet.rows[child].number] for kind in kinds):
+            continue
+        fleet.reserve(attempt, child, resources, kinds, priority)
+        root.reserve(attempt, "c", resources, kinds, priority)
+    root.add("c", "c0")
+    root.update("c", summed(fleet))
+    root.set_live("c", True)
+    if displace(fleet, wanted) is not None and place(root, wanted) != Chosen("c"):
+        assert displace(root, wanted) == Displacement("c", by_child=True)
 
 
 def _is_port(kind: object) -> bool:

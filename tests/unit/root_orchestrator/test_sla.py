@@ -96,6 +96,13 @@ def test_what_becomes_of_it_while_its_node_is_not_heard(wish: dict[str, Any], po
     assert one(disconnect=wish).disconnect == policy
 
 
+def test_how_important_it_is() -> None:
+    assert (one().priority, one().preemption_policy) == (0, "lower_priority")
+    told = one(priority=-100, preemption_policy="never")
+    assert (told.priority, told.preemption_policy) == (-100, "never")
+    assert one(priority=0).digest == one().digest
+
+
 def test_a_policy_that_says_nothing_leaves_the_digest_as_it_was() -> None:
     assert one(disconnect={"act_on_gone": False}).digest == one().digest
     assert "disconnect" not in msgspec.to_builtins(one(disconnect={}))
@@ -119,6 +126,13 @@ BAD_SERVICES: list[tuple[dict[str, Any], str, str]] = [
     ({"code": ""}, "code", "is empty"),
     ({"code": "a\nb"}, "code", "matching"),
     ({"memory": -1}, "memory", ">= 0"),
+    ({"priority": 101}, "priority", "<= 100"),
+    ({"priority": -101}, "priority", ">= -100"),
+    ({"priority": True}, "priority", "a whole number"),
+    ({"priority": 1.5}, "priority", "a whole number"),
+    ({"priority": float("nan")}, "priority", "a whole number"),
+    ({"priority": "high"}, "priority", "a whole number"),
+    ({"preemption_policy": "always"}, "preemption_policy", "lower_priority"),
     ({"memory": 100.0}, "memory", "a whole number"),
     ({"memory": "many"}, "memory", '"many"'),
     ({"memory": 10**30}, "memory", "<="),

@@ -190,6 +190,9 @@ def _renew(
     """Go on without the current attempt, which is of another specification; what runs stays if that fits nowhere."""
     status, absence = view.status(current), view.absence(current.child)
     where: Chosen | NoFit | None = None
+    if status is not None and status.phase is Phase.HELD and not (absence is not None and absence.for_good):
+        stays = waiting(placement, f"the newer version waits until it is released: {status.reason}", now)
+        return stays, Decision(stays)
     if absence is not None or (status is not None and (status.silent or status.given_up)):
         wait = time_to_move(current, view) if absence is None or not absence.for_good else 0.0
         if wait > 0:

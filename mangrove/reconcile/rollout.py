@@ -149,7 +149,7 @@ def _ails(member: Member) -> bool:
     away from who is not heard, did."""
     placement = member.placement
     if placement.current is not None:
-        return member.status is None or member.status.phase is not Phase.RUNNING
+        return member.status is None or member.status.phase not in (Phase.RUNNING, Phase.HELD)
     return not placement.history or placement.history[-1].phase is not Phase.RUNNING
 
 

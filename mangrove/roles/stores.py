@@ -136,17 +136,22 @@ class Renewal:
             self._thread.join(self._period)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._period):
-            asked = self._clock.now()
-            try:
-                renewed = self._store.renew(self._lease)
-            except StoreUnavailable:
-                continue  # the controller says so; whether it is over shows later
-            if renewed is None:
-                log.error("another program has taken the store's lease over: this one ends")
-                self._on_lost()
-                return
-            self.held_until = asked + self._sure
+        while not self._stopping.wait(self._period) and self.renew():
+            pass
+
+    def renew(self) -> bool:
+        """Renew it once, in the thread of its own or a test's; whether it is not over."""
+        asked = self._clock.now()
+        try:
+            renewed = self._store.renew(self._lease)
+        except StoreUnavailable:
+            return True  # the controller says so; whether it is over shows later
+        if renewed is None:
+            log.error("another program has taken the store's lease over: this one ends")
+            self._on_lost()
+            return False
+        self.held_until = asked + self._sure
+        return True
 
 
 def _installation(data: Path) -> str:

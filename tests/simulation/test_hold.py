@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import pytest
 
-from mangrove.model.documents import HOLDS, Hold
+from mangrove.identity.join import cordon_child
+from mangrove.model.documents import HOLDS, SPECIFICATIONS, Hold
 from mangrove.model.phases import Phase
 from mangrove.store.interface import Delete, Put
 from tests.simulation.listening import quiet
@@ -74,3 +77,59 @@ def test_what_is_held_runs_nowhere_until_it_is_released(seed: int) -> None:
         for slot in held:
             site.release(slot)
         site.settle()
+
+
+def held_at_one_cluster(count: int) -> tuple[Held, str, int]:
+    """A site, the slot that is held at its cluster `here`, and its number."""
+    site = Held(7)
+    site.want(count)
+    site.settle()
+    site.here = next(each for each in site.clusters if each.parent.slots)
+    slot, number = min(site.slots_here().items())
+    site.hold(slot)
+    assert site.world.run(30.0, lambda: number not in site.numbers())
+    return site, slot, number
+
+
+def versions(site: Held) -> Counter[str]:
+    """How many instances run of each version."""
+    return Counter(node.specifications[attempt].digest for node in site.nodes for attempt in node.runtime.running)
+
+
+def test_what_is_held_is_updated_when_it_is_released_and_holds_up_no_other() -> None:
+    with quiet():
+        site, slot, number = held_at_one_cluster(4)
+        site.specification = newer = msgspec.structs.replace(site.specification, image="newer")
+        site.root.store.apply([Put(SPECIFICATIONS, newer.digest, msgspec.to_builtins(newer))])
+        for each in range(4):
+            site.put(each)
+        assert site.world.run(600.0, lambda: versions(site) == {newer.digest: 3}), versions(site)
+        site.world.run(100.0)
+        assert number not in site.numbers()
+        assert slot in site.slots_here(), "it is the attempt that was held"
+        reason = site.root.parent.placements[f"s.{number}"].reason
+        assert reason == "the newer version waits until it is released: held by an operator"
+        site.release(slot)
+        assert site.world.run(600.0, lambda: versions(site) == {newer.digest: 4}), versions(site)
+        site.settle()
+
+
+@pytest.mark.parametrize("what", ["node", "cluster"])
+def test_what_is_held_stays_so_while_its_machine_is_drained_and_starts_elsewhere_when_it_is_released(what: str) -> None:
+    with quiet():
+        site, slot, number = held_at_one_cluster(6)
+        rest = site.numbers()
+        nodes = [node for node in site.nodes if node.cluster is site.here]
+        left = nodes if what == "cluster" else nodes[:1]
+        if what == "cluster":
+            cordon_child(site.root.store, site.here.identity.id, True, True)
+        else:
+            cordon_child(site.here.store, nodes[0].identity.id, True, True)
+        assert site.world.run(200.0, lambda: not any(node.runtime.running for node in left)), "all else has left"
+        site.world.run(30.0)
+        assert site.numbers() == rest
+        assert slot in site.slots_here()
+        site.release(slot)
+        site.settle()
+        assert number in site.numbers()
+        assert not any(node.runtime.running for node in left)

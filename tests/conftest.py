@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
@@ -36,6 +37,9 @@ def pytest_configure() -> None:
     """What tests start is interrupted by them, also where a shell ran the tests in the background, deaf to SIGINT."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not IN_CI:  # where Hypothesis has such a profile of its own
+        hypothesis.settings.register_profile("unhurried", deadline=None)
+        hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -57,11 +61,12 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a Docker engine runs in one worker, one after the other; so do the end-to-end tests of a file."""
+    """What shares a Docker engine runs in one worker, one after the other; so do the end-to-end tests of a file, unless
+    they say themselves with what they must not run at once."""
     for item in items:
         if _ENGINES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group("containers"))
-        elif item.path.is_relative_to(END_TO_END):
+        elif item.path.is_relative_to(END_TO_END) and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mangrove.cli import complete
 from tests.root_api import RootApi, microservice
 from tests.unit.cli.conftest import CommandLine
 
@@ -63,7 +64,8 @@ def pressed_tab(cli: CommandLine, typed: str) -> list[str]:
     return [line.partition(",")[2] for line in offered.output.splitlines() if line]
 
 
-def test_names_come_from_the_root(cli: CommandLine, root: RootApi) -> None:
+def test_names_come_from_the_root(cli: CommandLine, root: RootApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(complete, "_PATIENCE", 30.0)
     root.add_cluster()
     root.add_node()
     web = root.create("shop", microservice("web"), microservice("worker"))["microservices"][0]

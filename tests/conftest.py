@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -30,7 +31,7 @@ _ENGINES = {"docker_host", "podman_host", "container_host"}
 #: the program that had it is started again: `mangrove up` chooses from 10,200 on, brokers from 20,000, and Linux gives
 #: outgoing connections those from 32,768. Browsers refuse several below 7,000.
 FIRST_PORT = 7_000
-PORTS_PER_WORKER = 370
+PORTS_PER_WORKER = 740
 
 
 def pytest_configure() -> None:
@@ -85,8 +86,9 @@ def no_process_left() -> Iterator[None]:
     yield
     left = {process.pid: process for process in psutil.process_iter() if _started_here(process, mark)}
     left |= {process.pid: process for process in psutil.Process().children(recursive=True)}
-    described = [f"{pid}: {_command_line(process)}" for pid, process in left.items()]
-    for process in left.values():
+    _, alive = psutil.wait_procs(left.values(), timeout=5)  # what was killed just now needs a moment to be gone
+    described = [f"{process.pid}: {_command_line(process)}" for process in alive]
+    for process in alive:
         process.kill()
     assert not described, "tests left processes running:\n" + "\n".join(described)
 
@@ -114,15 +116,15 @@ def _command_line(process: psutil.Process) -> str:
 
 @pytest.fixture(scope="session")
 def free_port(worker_id: str) -> Callable[[], int]:
-    """Gives a TCP and UDP port of loopback at each call that nothing uses and no other call or worker is given."""
+    """Gives a TCP and UDP port of loopback at each call that nothing uses, and that nobody else was given of late."""
     worker = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
-    first = FIRST_PORT + worker % 8 * PORTS_PER_WORKER
-    ports = list(range(first, first + PORTS_PER_WORKER))
-    random.shuffle(ports)  # so that two runs of the tests on one machine seldom meet
+    first = FIRST_PORT + worker % 4 * PORTS_PER_WORKER
+    # At random, so that two runs of the tests on one machine seldom meet.
+    ports = itertools.cycle(random.sample(range(first, first + PORTS_PER_WORKER), PORTS_PER_WORKER))
 
     def next_port() -> int:
         while True:
-            port = ports.pop()
+            port = next(ports)
             try:
                 for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                     with socket.socket(socket.AF_INET, kind) as probe:

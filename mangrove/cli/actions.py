@@ -231,7 +231,8 @@ def explained(name: str, told: dict[str, Any]) -> list[str]:
         lines.append(f"{name}.{slot['number']}  {slot['phase'].upper()}  {slot['text']}")
         if slot["choice"] is not None:
             lines += [f"  {line}" for line in _choice(slot["choice"])]
-    return [*lines, "One more instance:", *(f"  {line}" for line in _choice(told["choice"]))]
+    lines += ["One more instance:", *(f"  {line}" for line in _choice(told["choice"]))]
+    return [*lines, *(f"  {line}" for line in _displaces(told.get("displaces", [])))]
 
 
 def tried(told: dict[str, Any]) -> list[str]:
@@ -242,7 +243,22 @@ def tried(told: dict[str, Any]) -> list[str]:
         fits = f"{service['placed']} of {service['wanted']} would run"
         lines.append(f"{service['name']}  {fits}{where and f': {where}'}")
         lines += [f"  {line}" for line in _choice(service["missing"] or service["choice"])]
+        if service.get("displacing"):
+            lines.append(f"  {service['displacing']} of them only if what is less important makes room")
+        lines += [f"  {line}" for line in _displaces(service.get("displaces", []))]
     return [*lines, told["note"][0].upper() + told["note"][1:] + "."]
+
+
+def _displaces(displaced: list[dict[str, Any]]) -> list[str]:
+    """Who would make room."""
+    return [
+        f"would displace {_whom(each)} (priority {each['priority']}) from {each['node']} of {each['cluster']}"
+        for each in displaced
+    ]
+
+
+def _whom(displaced: dict[str, Any]) -> str:
+    return f"{displaced['name']}.{displaced['number']}" if displaced["name"] else "an instance of somebody else"
 
 
 def _choice(choice: dict[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from mangrove.model.documents import (
     NODES,
     OBSERVED,
     PLACEMENTS,
+    SLOTS,
     SPECIFICATIONS,
     Application,
     Child,
@@ -87,6 +88,15 @@ class ServiceView:
         return rollout((_member(instance) for instance in self.instances), now)
 
 
+@dataclass(frozen=True, slots=True)
+class There:
+    """An instance that is on a node (its id)."""
+
+    slot: Slot
+    node: str
+    specification: Specification
+
+
 class Views:
     """Answers from the store, a fixed number of reads for any number of services."""
 
@@ -150,6 +160,20 @@ class Views:
             ClusterView(cluster.child, cluster.age, usage.get(cluster.child.id, ()), nodes[cluster.child.id])
             for cluster in clusters
         ]
+
+    def where(self, clusters: Set[str]) -> dict[str, list[There]]:
+        """All that is on the nodes of these clusters. Reads what there is of all instances."""
+        found: dict[str, list[There]] = {cluster: [] for cluster in clusters}
+        placements = [stored.read(Placement) for stored in self._store.load(PLACEMENTS)]
+        given = {one.slot: one.current for one in placements if one.current and one.current.child in clusters}
+        observed = self._many(OBSERVED, Observed, (one.attempt for one in given.values()))
+        specifications = self._many(SPECIFICATIONS, Specification, (one.specification for one in given.values()))
+        for id, slot in self._many(SLOTS, Slot, given).items():
+            attempt = given[id]
+            seen, specification = observed.get(attempt.attempt), specifications.get(attempt.specification)
+            if seen is not None and specification is not None and seen.status.node and not seen.status.ended:
+                found[attempt.child].append(There(slot, seen.status.node, specification))
+        return found
 
     def active_clusters(self) -> dict[str, bool]:
         """Name of each cluster → whether it is heard."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from mangrove.model.child import Capacity
-from mangrove.model.documents import PLACEMENTS, Placement, Refusal
+from mangrove.model.documents import PLACEMENTS, SLOTS, SPECIFICATIONS, Placement, Refusal, Slot
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
+from mangrove.model.specification import Specification
 from mangrove.placement.engine import Judgement
+from mangrove.placement.request import kinds_of
 from tests.root_api import CLUSTER, NODE, RootApi, microservice, sla
 
 BETA = "b" * 24
@@ -161,3 +164,44 @@ def test_the_same_trial_is_never_answered_from_memory(root: RootApi) -> None:
 def test_what_cannot_be_tried_is_refused(root: RootApi, path: str, document: Any, field: str) -> None:
     answer = root.call("POST", path, json=document)
     assert (answer.status_code, answer.json["field"]) == (422, field)
+
+
+@pytest.fixture
+def full(root: RootApi, service: str) -> RootApi:
+    """Both instances of the service fill its cluster, as the root has heard of it."""
+    there = Capacity(Resources(cpu=2000, memory=2048), architectures=("amd64",), runtimes=("docker",))
+    root.add_node(capacity=there, reserved=Resources(cpu=2000))
+    low = root.store.load(SLOTS)[0].read(Slot).specification
+    table = root.fleet.table
+    told = (0, (Resources(cpu=2000, memory=2048),))
+    table.update(CLUSTER, msgspec.structs.replace(there, largest=(Resources(),), yielding=(told,)))
+    for number in range(2):
+        root.run(f"{service}.{number}")
+        stored = root.store.get(SPECIFICATIONS, low)
+        assert stored is not None
+        table.reserve(f"{number}", CLUSTER, Resources(cpu=1000), kinds_of(stored.read(Specification)), 0)
+    return root
+
+
+def test_who_would_make_room_is_told_in_advance(full: RootApi, service: str) -> None:
+    body = sla("urgent", microservice("alarm", priority=100, port=""))
+    told = full.call("POST", "/api/v1/explain", json=body).json
+    [tried] = told["services"]
+    assert (told["fits"], tried["placed"], tried["displacing"]) == (True, 1, 1)
+    [displaced] = tried["displaces"]
+    assert displaced["name"] == "web"
+    assert displaced["id"] in (f"{service}.0", f"{service}.1")
+    assert (displaced["cluster"], displaced["node"], displaced["priority"]) == ("alpha", "node1", 0)
+    told = full.call("POST", "/api/v1/explain", user="eve", json=body).json
+    assert [each["name"] for each in told["services"][0]["displaces"]] == [None], "it is not for them to see"
+    modest = sla("urgent", microservice("alarm", priority=100, port="", preemption_policy="never"))
+    told = full.call("POST", "/api/v1/explain", json=modest).json
+    assert (told["fits"], told["services"][0]["displaces"]) == (False, [])
+    assert len(full.fleet.table.reservations) == 2, "nothing has changed"
+
+
+def test_of_what_waits_it_is_told_who_would_make_room(full: RootApi) -> None:
+    created = full.create("urgent", microservice("alarm", priority=100, port=""))
+    told = explained(full, created["microservices"][0])
+    assert told["choice"]["passed"] == 0
+    assert [each["name"] for each in told["displaces"]] == ["web"]

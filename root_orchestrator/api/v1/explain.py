@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from threading import Lock
@@ -11,17 +11,19 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from mangrove.base.errors import InvalidInput, Unavailable
+from mangrove.base.errors import InvalidInput, MangroveError, Unavailable
 from mangrove.model.documents import Refusal
 from mangrove.model.phases import Phase
+from mangrove.model.specification import Specification
 from mangrove.placement.engine import Judgement
 from mangrove.placement.trial import Trial
 from mangrove.roles.routes import Route
 from root_orchestrator.api.catalog import Catalog
 from root_orchestrator.api.fleet import Fleet
+from root_orchestrator.api.foresight import foresee
 from root_orchestrator.api.oakestra.sla import read_sla
 from root_orchestrator.api.oakestra.sla_form import EXAMPLE, Agreement
-from root_orchestrator.api.views import InstanceView, Views
+from root_orchestrator.api.views import InstanceView, There, Views
 from root_orchestrator.auth.guard import caller
 from root_orchestrator.auth.rules import CHANGE_APPLICATIONS, READ_APPLICATIONS
 
@@ -71,12 +73,26 @@ class SlotExplained(msgspec.Struct, frozen=True):
     choice: Choice | None
 
 
+class Displaced(msgspec.Struct, frozen=True):
+    """An instance that would have to make room. name: of its service; null, and so is id, when that is not yours to
+    see. cluster, node: names."""
+
+    id: str | None
+    name: str | None
+    number: int
+    priority: int
+    cluster: str
+    node: str
+
+
 class Explained(msgspec.Struct, frozen=True):
-    """A service and each of its slots."""
+    """A service and each of its slots. displaces: who would make room for one more that fits nowhere, by what the
+    clusters have told."""
 
     id: str
     choice: Choice
     slots: list[SlotExplained]
+    displaces: list[Displaced]
 
 
 class Trying(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +110,8 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class ServiceTried(msgspec.Struct, frozen=True):
-    """What would become of a service. placed: instances that would fit, of `wanted`; clusters: where, most first.
+    """What would become of a service. placed: instances that would fit, of `wanted`; displacing: how many of these only
+    if others make room; displaces: which others, by what the clusters have told; clusters: where, most first.
 
     choice: what placement says of the first instance; missing: of the first that fits nowhere, null when all fit.
     """
@@ -102,6 +119,8 @@ class ServiceTried(msgspec.Struct, frozen=True):
     name: str
     wanted: int
     placed: int
+    displacing: int
+    displaces: list[Displaced]
     clusters: list[Share]
     choice: Choice
     missing: Choice | None
@@ -150,10 +169,11 @@ def routes(catalog: Catalog, fleet: Fleet, views: Views) -> list[Route]:
                 question: _choice(fleet.judge(view.specification, one), names)
                 for question, one in islice(questions.items(), _JUDGED)
             }
+            trials = [] if choice.passed else list(fleet.try_out([(view.specification, 1)]))
         own = {slot: choices.get(_question(one)) for slot, one in refused.items()}
-        return Explained(
-            view.service.id, choice, [_slot(each, own.get(each.slot.id), choice) for each in view.instances]
-        )
+        displaces = _displaced(views, catalog, [(view.specification, trial) for trial in trials])
+        slots = [_slot(each, own.get(each.slot.id), choice) for each in view.instances]
+        return Explained(view.service.id, choice, slots, displaces[0] if displaces else [])
 
     def try_sla(query: Trying, body: Annotated[object, Agreement]) -> Tried:
         services = [service for application in read_sla(body, fleet.soonest_stop()) for service in application.services]
@@ -163,9 +183,10 @@ def routes(catalog: Catalog, fleet: Fleet, views: Views) -> list[Route]:
         names = {cluster.child.id: cluster.child.name for cluster in views.clusters_alone()}
         with turn(caller().id):
             trials = fleet.try_out([(service.specification, query.instances) for service in services])
+        named = [(service.specification, trial) for service, trial in zip(services, trials, strict=True)]
         tried = [
-            _tried(service.specification.name, query.instances, trial, names)
-            for service, trial in zip(services, trials, strict=True)
+            _tried(specification.name, query.instances, trial, displaced, names)
+            for (specification, trial), displaced in zip(named, _displaced(views, catalog, named), strict=True)
         ]
         return Tried(all(each.missing is None for each in tried), _NOTE, tried)
 
@@ -176,12 +197,42 @@ def routes(catalog: Catalog, fleet: Fleet, views: Views) -> list[Route]:
     ]
 
 
-def _tried(name: str, wanted: int, trial: Trial, names: dict[str, str]) -> ServiceTried:
+def _displaced(views: Views, catalog: Catalog, trials: Sequence[tuple[Specification, Trial]]) -> list[list[Displaced]]:
+    """Who would make room in each trial. Reads much of the store, but only when somebody would."""
+    found: list[list[Displaced]] = [[] for _ in trials]
+    chosen = {cluster for _, trial in trials for cluster in trial.displacing}
+    if not chosen:
+        return found
+    there = views.where(chosen)
+    for cluster in views.clusters():
+        if cluster.child.id not in chosen:
+            continue
+        wanted = [(specification, trial.placed.get(cluster.child.id, 0)) for specification, trial in trials]
+        names = {node.id: node.name for node in cluster.nodes}
+        for number, victims in enumerate(foresee(cluster, there[cluster.child.id], wanted)):
+            found[number] += [
+                _victim(one, catalog, cluster.child.name, names.get(one.node, one.node)) for one in victims
+            ]
+    return found
+
+
+def _victim(one: There, catalog: Catalog, cluster: str, node: str) -> Displaced:
+    priority = one.specification.priority
+    try:
+        service = catalog.service(caller(), one.slot.service).value
+    except MangroveError:  # of somebody else
+        return Displaced(None, None, one.slot.number, priority, cluster, node)
+    return Displaced(one.slot.id, service.name, one.slot.number, priority, cluster, node)
+
+
+def _tried(name: str, wanted: int, trial: Trial, displaces: list[Displaced], names: dict[str, str]) -> ServiceTried:
     shares = sorted(trial.placed.items(), key=lambda each: -each[1])
     return ServiceTried(
         name,
         wanted,
         sum(trial.placed.values()),
+        sum(trial.displacing.values()),
+        displaces,
         [Share(id, names.get(id, id), count) for id, count in shares],
         _choice(trial.choice, names),
         None if trial.missing is None else _choice(trial.missing, names),

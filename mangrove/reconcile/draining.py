@@ -152,7 +152,10 @@ def _leave(
     if isinstance(where, Chosen) and view.absence(where.child) is not None:
         where = NoFit(f"{view.name(where.child)} is not heard")
     if isinstance(where, NoFit):
-        stays = waiting(placement, f"{name} is drained, and nothing else fits: {where.reason}", now)
+        reason = f"{name} is drained, and nothing else fits: {where.reason}"
+        if status is not None and status.misplaced and status.reason:  # of its own nodes its cluster says more
+            reason = f"{status.reason}; nor on another cluster: {where.reason}"
+        stays = waiting(placement, reason, now)
         return replace(kept, placement=stays, wake=now + ASK_AGAIN if refused else kept.wake)
     if running and not view.policy(slot.specification).exclusive:
         epoch = placement.epoch + 1

@@ -61,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--token-file", type=Path, help="what it holds is the join token")
     options.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
+    options.add_argument(
+        "--network", choices=("on", "off"), default="on", help="whether its nodes may take part in the network (on)"
+    )
     options.add_argument("--location", default="", metavar="LAT,LON[,METRES]", help="where it stands")
     return options
 
@@ -96,6 +99,7 @@ def run(arguments: Sequence[str]) -> None:
             position=position,
             answer=lambda call: relaying.answer(call) if call.method == "logs" else answer(base, call),
             preferences=preferences,
+            network=options.network == "on",
         )
         running = Running(base, cluster, cluster.parent, "cluster")
         deliver_up, deliver_down = running.deliver(cluster.handle_up), running.deliver(cluster.handle_down)

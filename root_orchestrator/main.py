@@ -15,6 +15,7 @@ from mangrove.base.log import announce
 from mangrove.identity.join import Parent as Welcoming
 from mangrove.link.messages import PROTOCOL
 from mangrove.link.streams import STREAMS_OF_PARENT
+from mangrove.network.layout import NODES, SERVICES, SUBNET4, Layout, layout_of
 from mangrove.placement.scorers import preferences_in
 from mangrove.roles import readings
 from mangrove.roles.exposition import Exposition
@@ -26,12 +27,14 @@ from mangrove.roles.program import Base, Running, begin_logging, common_argument
 from mangrove.roles.streams import Streams
 from mangrove.roles.web import common_routes
 from root_orchestrator.api.app import create_app
+from root_orchestrator.api.service_addresses import ServiceAddresses
 from root_orchestrator.auth.keys import load_or_create_key
 from root_orchestrator.auth.resets import Post
 from root_orchestrator.auth.users import ensure_admin, password_in
 from root_orchestrator.history.history import History
 from root_orchestrator.live import LiveFleet, measured
 from root_orchestrator.mail import Errands, mail_server
+from root_orchestrator.networking import RootNetwork
 
 #: Figures kept of each instance and cluster: what Oakestra's clients draw as history.
 _USAGE_KEPT = 100
@@ -54,6 +57,21 @@ def parser() -> argparse.ArgumentParser:
         "--admin-password-file", type=Path, help="what it holds is Admin's password from the first start on"
     )
     options.add_argument("--cors", action="append", default=[], metavar="ORIGIN", help="a web page that may call it")
+    network = options.add_argument_group("network", "between services; what each level may use of it is its own matter")
+    network.add_argument("--network", choices=("on", "off"), default="on", help="whether services get addresses (on)")
+    network.add_argument(
+        "--network-nodes", default=NODES, metavar="RANGES", help="addresses for instances, IPv4 and IPv6 (%(default)s)"
+    )
+    network.add_argument(
+        "--network-services", default=SERVICES, metavar="RANGES", help="addresses for services (%(default)s)"
+    )
+    network.add_argument(
+        "--network-subnet",
+        type=int,
+        default=SUBNET4,
+        metavar="LENGTH",
+        help="of one node's IPv4 network; a cluster gets 16 of them at once (%(default)s)",
+    )
     mail = options.add_argument_group("mail", "for users who forgot their password; without it, Admins are told")
     mail.add_argument("--smtp", metavar="URL", help="server: smtps://user@host, or smtp://host:587 with STARTTLS")
     mail.add_argument("--smtp-password-file", type=Path, metavar="FILE", help="holds the password of that user")
@@ -75,11 +93,21 @@ def post_of(options: argparse.Namespace) -> Post | None:
     return Post(options.reset_link, mail_server(options.smtp, password, options.mail_from).send)
 
 
+def layout_in(options: argparse.Namespace) -> Layout | None:
+    """How addresses are laid out, if there is a network. Raises InvalidInput."""
+    if options.network == "off":
+        return None
+    try:
+        return layout_of(options.network_nodes, options.network_services, options.network_subnet)
+    except ValueError as error:
+        raise InvalidInput("--network-" + str(error).partition(":")[0], str(error).partition(":")[2].strip()) from None
+
+
 def run(arguments: Sequence[str]) -> None:
     """Start everything in order, serve, and stop it in reverse. Raises MangroveError, OSError."""
     options = parser().parse_args(arguments)
     begin_logging("root", options)
-    post = post_of(options)
+    post, layout = post_of(options), layout_in(options)
     base = Base(options, "root.db")
     with ExitStack() as ending:
         ending.callback(base.close)
@@ -103,6 +131,9 @@ def run(arguments: Sequence[str]) -> None:
             preferences=preferences_in(options.placement),
             measured_before=lambda id: history.recent(parent.slot_of(id) or id),
         )
+        if layout is not None:
+            ServiceAddresses(base.store, layout).complete()
+            parent.on_store = RootNetwork(base.store, parent.network, layout).follow
         history = History(base.store, base.clock, lambda: measured(parent))
         running = Running(base, parent, parent, "controller", [history.chore()])
         deliver = running.deliver(parent.handle)
@@ -130,6 +161,7 @@ def run(arguments: Sequence[str]) -> None:
             streams=streams,
             fleet=LiveFleet(parent, running.loop, base.clock, bulk, bulk_loop),
             history=history,
+            layout=layout,
             allow_default_admin=options.allow_default_admin,
             cors_origins=options.cors,
             more_routes=[*common, metrics_route(exposition, base.metrics_token)],

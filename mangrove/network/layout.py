@@ -66,7 +66,7 @@ def layout_of(nodes: str = NODES, services: str = SERVICES, subnet4: int = SUBNE
             raise ValueError(f"{what}: {error}") from None
     layout = Layout(found[0], found[1], subnet4)
     if not 16 <= subnet4 <= 29:
-        raise ValueError(f"nodes: a network of length {subnet4} for one node is not between 16 and 29")
+        raise ValueError(f"subnet: a network of length {subnet4} for one node is not between 16 and 29")
     for one in layout.nodes:
         for other in layout.services:
             if one.version == other.version and one.overlaps(other):

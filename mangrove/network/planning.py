@@ -99,19 +99,19 @@ class Planner:
         before, there = self._endpoints.get(attempt, (None, ""))
         if (before, there) == (endpoint, child) or (before is None and endpoint is None):
             return
+        told: set[str] = set()
         if before is not None:
             del self._endpoints[attempt]
             self._of_service[before.service].discard(attempt)
-            for watcher in self._watchers.get(before.service, ()):
-                if watcher != there:
-                    stays = endpoint is not None and endpoint.service == before.service and child != watcher
-                    self._endpoint_gone(watcher, before, keep=stays)
         if endpoint is not None:
             self._endpoints[attempt] = endpoint, child
             self._of_service.setdefault(endpoint.service, set()).add(attempt)
-            for watcher in self._watchers.get(endpoint.service, ()):
-                if watcher != child:
-                    self._endpoint_there(watcher, endpoint)
+            told = self._watchers.get(endpoint.service, set()) - {child}
+            for watcher in told:
+                self._endpoint_there(watcher, endpoint)
+        if before is not None:
+            for watcher in self._watchers.get(before.service, set()) - {there}:
+                self._endpoint_gone(watcher, before, keep=watcher in told)
 
     def peer(self, node: str, peer: Peer | None, child: str = "") -> None:
         """A node that may have endpoints, and at which child it is (empty: at none of ours); None: it is no more."""
@@ -194,7 +194,7 @@ class Planner:
             self._tell_peer(child, endpoint.node)
 
     def _endpoint_gone(self, child: str, endpoint: Endpoint, *, keep: bool = False) -> None:
-        """keep: it comes back at once as another one under the same id."""
+        """keep: it is there as another one under the same id."""
         if not keep:
             self._tell(child, None, id_of(endpoint))
         nodes = self._foreign[child]

@@ -9,6 +9,7 @@ from flask import Flask, Response
 
 from mangrove.base.clock import Clock
 from mangrove.model.documents import Identity
+from mangrove.network.layout import Layout
 from mangrove.roles.requests import OnAnswered, install_requests
 from mangrove.roles.routes import Route, register
 from mangrove.roles.streams import Streams
@@ -24,6 +25,7 @@ from root_orchestrator.api.gathering import GatheringStore
 from root_orchestrator.api.oakestra import applications, clusters, login, organizations, services
 from root_orchestrator.api.oakestra import users as user_routes
 from root_orchestrator.api.once import Once
+from root_orchestrator.api.service_addresses import ServiceAddresses
 from root_orchestrator.api.v1 import (
     account,
     adopted,
@@ -34,6 +36,7 @@ from root_orchestrator.api.v1 import (
     instances,
     join_tokens,
     logs,
+    network,
     usage,
 )
 from root_orchestrator.api.v1 import services as v1_services
@@ -55,6 +58,7 @@ def create_app(
     *,
     fleet: Fleet | None = None,
     history: History | None = None,
+    layout: Layout | None = None,
     streams: Streams | None = None,
     allow_default_admin: bool = False,
     cors_origins: Collection[str] = (),
@@ -67,7 +71,8 @@ def create_app(
 ) -> Flask:
     """The API on `store`.
 
-    key: signs access tokens. fleet: what is known of the children beyond the store. history: of usage. streams: places
+    key: signs access tokens. fleet: what is known of the children beyond the store. history: of usage. layout: of
+    the network between services, if there is one. streams: places
     for answers that last. allow_default_admin: whether Oakestra's default password is accepted. cors_origins: of web
     pages that may call it. more_routes: to add to those of the API (health, version, joining). on_revoked: called when
     a cluster may no longer speak. post: how links for new passwords are mailed, if they are. later: does what may take
@@ -79,8 +84,9 @@ def create_app(
     catalog, users, signer = Catalog(store), Users(store), TokenSigner(key, clock)
     credentials, accounts = Credentials(users, passwords or Passwords(), clock), Accounts(store, clock)
     resets = Resets(store, clock, users, later, post)
-    desired, views = Desired(store, catalog), Views(store, catalog, live, clock)
-    changing, places = Changing(store, catalog, views), streams or Streams(clock)
+    addresses = ServiceAddresses(store, layout)
+    desired, views = Desired(store, catalog, addresses=addresses), Views(store, catalog, live, clock)
+    changing, places = Changing(store, catalog, views, addresses), streams or Streams(clock)
 
     install_requests(app, on_answered)
     install_error_handlers(app)
@@ -104,6 +110,7 @@ def create_app(
         *children.routes(store, live, on_revoked),
         *logs.routes(store, catalog, live, users, places, clock),
         *adopted.routes(store),
+        *network.routes(store, catalog, views, addresses),
         *events.routes(store, clock, users, places),
     ]
     routes += browse.routes(lambda: routes)

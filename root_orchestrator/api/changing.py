@@ -19,6 +19,7 @@ from mangrove.store.interface import ABSENT, Operation, Put, Store
 from root_orchestrator.api.catalog import Catalog, Found
 from root_orchestrator.api.declared import DeclaredService
 from root_orchestrator.api.desired import renamed, stopped
+from root_orchestrator.api.service_addresses import ServiceAddresses
 from root_orchestrator.api.views import InstanceView, Views
 from root_orchestrator.auth.users import Caller
 from root_orchestrator.writer import Writer
@@ -37,8 +38,10 @@ class Scaled(msgspec.Struct, frozen=True):
 class Changing(Writer):
     """Writes what users want of a service. May be used from any thread, and beside other copies on the same store."""
 
-    def __init__(self, store: Store, catalog: Catalog, views: Views) -> None:
+    def __init__(self, store: Store, catalog: Catalog, views: Views, addresses: ServiceAddresses | None = None) -> None:
+        """addresses: of services; without, they stay as they are."""
         super().__init__()
+        self._addresses = addresses or ServiceAddresses(store, None)
         self._store = store
         self._catalog = catalog
         self._views = views
@@ -70,14 +73,17 @@ class Changing(Writer):
                 )
         declared = renamed(declared, application)
         newer = declared.specification
+        addresses, writes = self._addresses.settle(id, found.value.addresses, declared.addresses, set())
         changed = msgspec.structs.replace(
             found.value,
             name=declared.name,
             namespace=declared.namespace,
             specification=newer.digest,
             declared=declared.declared,
+            addresses=addresses,
+            wiring=declared.wiring,
         )
-        operations: list[Operation] = []
+        operations: list[Operation] = [*writes]
         if (changed.name, changed.namespace) != (found.value.name, found.value.namespace):
             # The application is put back as it is: so two requests at once cannot both take the same name.
             operations.append(Put(APPLICATIONS, application.id, msgspec.to_builtins(application), parent.revision))

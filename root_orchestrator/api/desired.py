@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -28,6 +29,7 @@ from mangrove.model.specification import Specification
 from mangrove.store.interface import ABSENT, Delete, Operation, Put, Store
 from root_orchestrator.api.catalog import Catalog, Found
 from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
+from root_orchestrator.api.service_addresses import ServiceAddresses
 from root_orchestrator.auth.users import Caller
 from root_orchestrator.writer import Writer
 
@@ -40,8 +42,12 @@ ALL_INSTANCES = -1
 class Desired(Writer):
     """Writes what users want. May be used from any thread, and beside other copies of itself on the same store."""
 
-    def __init__(self, store: Store, catalog: Catalog, ids: NewId = new_id) -> None:
+    def __init__(
+        self, store: Store, catalog: Catalog, ids: NewId = new_id, addresses: ServiceAddresses | None = None
+    ) -> None:
+        """addresses: of services; without, none is given."""
         super().__init__()
+        self._addresses = addresses or ServiceAddresses(store, None)
         self._store = store
         self._catalog = catalog
         self._new_id = ids
@@ -100,12 +106,14 @@ class Desired(Writer):
                 raise Unauthorized("your organization is not there any more; sign in again")
             operations.append(Put(ORGANIZATIONS, home.id, home.document, home.revision))
         taken = {(app.name, app.namespace) for app in self._catalog.applications_of(caller.name, caller.realm)}
+        addresses: set[str] = set()
         for new in declared:
             if (new.name, new.namespace) in taken:
                 raise _name_taken(new.name, new.namespace)
             application = self._new_id()
             services = [self._service(application, caller.name, caller.realm, service) for service in new.services]
-            operations += self._writes_of(services, new.services)
+            services, writes = self._writes_of(services, new.services, addresses)
+            operations += writes
             ids = tuple(service.id for service in services)
             created = Application(application, new.name, new.namespace, new.description, caller.name, ids, caller.realm)
             operations.append(Put(APPLICATIONS, application, msgspec.to_builtins(created), ABSENT))
@@ -123,12 +131,13 @@ class Desired(Writer):
                 )
         declared = [renamed(new, parent) for new in declared]
         services = [self._service(application, parent.owner, parent.organization, new) for new in declared]
+        services, writes = self._writes_of(services, declared, set())
         ids = parent.services + tuple(service.id for service in services)
         grown = msgspec.structs.replace(parent, services=ids)
         self._store.apply(
             [
                 Put(APPLICATIONS, application, msgspec.to_builtins(grown), found.revision),
-                *self._writes_of(services, declared),
+                *writes,
             ]
         )
         return services
@@ -207,6 +216,7 @@ class Desired(Writer):
         slots = self._catalog.wanted_slots([service.value.id for service in services])
         operations: list[Operation] = [Delete(SERVICES, s.value.id, s.revision) for s in services]
         for service in services:
+            operations += self._addresses.release(service.value.addresses)
             operations += stopped(slots[service.value.id])
         return operations
 
@@ -220,16 +230,25 @@ class Desired(Writer):
             specification=declared.specification.digest,
             declared=declared.declared,
             organization=organization,
+            wiring=declared.wiring,
         )
 
-    def _writes_of(self, services: Iterable[Service], declared: Iterable[DeclaredService]) -> list[Operation]:
+    def _writes_of(
+        self, services: Iterable[Service], declared: Iterable[DeclaredService], taken: set[str]
+    ) -> tuple[list[Service], list[Operation]]:
+        """The new services with their addresses, and what to write. taken: addresses of others in the same batch."""
         operations: list[Operation] = []
-        for service, source in zip(services, declared, strict=True):
+        made: list[Service] = []
+        for bare, source in zip(services, declared, strict=True):
+            addresses, writes = self._addresses.settle(bare.id, (), source.addresses, taken)
+            service = msgspec.structs.replace(bare, addresses=addresses)
+            made.append(service)
+            operations += writes
             # Named by its content, so putting one that is there already changes nothing.
             specification = msgspec.to_builtins(source.specification)
             operations.append(Put(SPECIFICATIONS, service.specification, specification))
             operations.append(Put(SERVICES, service.id, msgspec.to_builtins(service), ABSENT))
-        return operations
+        return made, operations
 
 
 def stopped(slots: Iterable[Found[Slot]]) -> list[Operation]:
@@ -249,7 +268,7 @@ def renamed(declared: DeclaredService, parent: Application) -> DeclaredService:
     """The same service under the name that its application really has, whatever the SLA called it."""
     name = _full_name(parent, declared.name, declared.namespace)
     specification = msgspec.structs.replace(declared.specification, name=name)
-    return DeclaredService(declared.name, declared.namespace, specification, declared.declared)
+    return replace(declared, specification=specification)
 
 
 def _full_name(application: Application, name: str, namespace: str) -> str:

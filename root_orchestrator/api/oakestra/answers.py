@@ -83,6 +83,7 @@ class Sample(TypedDict):
 class InstanceDocument(TypedDict):
     """An instance. cpu_percent, memory_percent, disk (bytes): as last measured; histories: oldest first.
 
+    instance_ip, instance_ip_v6: its own, in the network between services.
     cpu in percent of the node, memory_history in bytes. last_modified_timestamp: wall-clock seconds.
     """
 
@@ -94,6 +95,8 @@ class InstanceDocument(TypedDict):
     publicip: str | None
     host_ip: str | None
     host_port: int | None
+    instance_ip: str | None
+    instance_ip_v6: str | None
     worker_id: str | None
     cpu_percent: str | None
     memory_percent: str | None
@@ -102,6 +105,15 @@ class InstanceDocument(TypedDict):
     cpu_history: list[TextSample]
     memory_history: list[TextSample]
     last_modified_timestamp: float
+
+
+class ServiceIp(TypedDict):
+    """An address of a service, of both families. IpType: `RR`, `Closest`, `LeastLoaded` or `InstanceNumber`."""
+
+    IpType: str
+    Address: str
+    Address_v6: str
+    instance_number: NotRequired[int]
 
 
 class ServiceDocument(TypedDict):
@@ -124,6 +136,8 @@ class ServiceDocument(TypedDict):
     code: str
     RR_ip: str
     RR_ip_v6: str
+    addresses: dict[str, Any]
+    service_ip_list: list[ServiceIp]
     next_instance_progressive_number: int
     instance_list: list[InstanceDocument]
     status: str | None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from mangrove.model.attempt import Usage
-from mangrove.model.documents import Application, User
+from mangrove.model.documents import Application, Service, User
 from mangrove.model.position import Position
 from root_orchestrator.api.oakestra import dialect
 from root_orchestrator.api.oakestra.answers import (
@@ -21,6 +21,7 @@ from root_orchestrator.api.oakestra.answers import (
     InstanceDocument,
     ObjectId,
     ServiceDocument,
+    ServiceIp,
     UserDocument,
 )
 from root_orchestrator.api.views import ClusterView, InstanceView, ServiceView
@@ -65,7 +66,7 @@ def service_document(view: ServiceView, clusters: Mapping[str, bool]) -> Service
     port = specification.ports[0].host if specification.ports else None
     instances = [_instance_document(instance, port, unplaced) for instance in view.instances]
     word, detail = dialect.service_status([(each["status"], each["status_detail"]) for each in instances])
-    addresses = service.declared.get("addresses") or {}
+    addresses = _addresses(service)
     application_name = application.name if application else ""
     application_namespace = application.namespace if application else ""
     document = {
@@ -85,14 +86,49 @@ def service_document(view: ServiceView, clusters: Mapping[str, bool]) -> Service
         "virtualization": specification.runtime,
         "image": specification.image,
         "code": specification.image,
+        "addresses": addresses,
         "RR_ip": addresses.get("rr_ip", ""),
         "RR_ip_v6": addresses.get("rr_ip_v6", ""),
+        "service_ip_list": _ip_list(service),
         "next_instance_progressive_number": service.next_number,
         "instance_list": instances,
         "status": word,
         "status_detail": detail,
     }
     return cast(ServiceDocument, document)
+
+
+#: What Oakestra calls addresses, by policy: the field of its SLA, and the type in its lists.
+_CALLED = {
+    "round_robin": ("rr_ip", "RR"),
+    "closest": ("closest_ip", "Closest"),
+    "least_loaded": ("least_loaded_ip", "LeastLoaded"),
+}
+
+
+def _addresses(service: Service) -> dict[str, Any]:
+    """The addresses in the form of the SLA: those that the service has, or else those that were declared."""
+    found: dict[str, Any] = dict(service.declared.get("addresses") or {})
+    for each in service.addresses:
+        if each.policy in _CALLED:
+            found[_CALLED[each.policy][0] + ("_v6" if ":" in each.address else "")] = each.address
+    return found
+
+
+def _ip_list(service: Service) -> list[ServiceIp]:
+    """The addresses as Oakestra's network lists them: both families of one kind together."""
+    found: dict[tuple[str, int | None], ServiceIp] = {}
+    for each in service.addresses:
+        kind = _CALLED[each.policy][1] if each.policy in _CALLED else "InstanceNumber"
+        entry: ServiceIp = {"IpType": kind, "Address": "", "Address_v6": ""}
+        if each.number is not None:
+            entry["instance_number"] = each.number
+        entry = found.setdefault((each.policy, each.number), entry)
+        if ":" in each.address:
+            entry["Address_v6"] = each.address
+        else:
+            entry["Address"] = each.address
+    return list(found.values())
 
 
 def _instance_document(view: InstanceView, port: int | None, unplaced: str) -> InstanceDocument:
@@ -108,6 +144,8 @@ def _instance_document(view: InstanceView, port: int | None, unplaced: str) -> I
         "publicip": status.address or None,
         "host_ip": status.address or None,
         "host_port": port if status.address else None,
+        "instance_ip": status.ipv4 or None,
+        "instance_ip_v6": status.ipv6 or None,
         "worker_id": status.node or None,
         "cpu_percent": _number(latest.cpu) if latest else None,
         "memory_percent": _number(latest.memory_percent) if latest else None,

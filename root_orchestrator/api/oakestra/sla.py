@@ -6,7 +6,6 @@ an InvalidInput that names the field, such as `applications[0].microservices[1].
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +27,8 @@ from root_orchestrator.api.oakestra.sla_fields import (
     variable_of,
     volume_of,
 )
-from root_orchestrator.api.oakestra.sla_form import VERSION, Addresses, Agreement, Application, Microservice
+from root_orchestrator.api.oakestra.sla_form import VERSION, Agreement, Application, Microservice
+from root_orchestrator.api.oakestra.sla_network import wiring_of, wishes_of
 from root_orchestrator.api.oakestra.sla_placement import constraints_of, preference_of
 
 #: What operators can call the things that their nodes count.
@@ -97,7 +97,12 @@ def _application(application: Application, raw: dict[str, Any], path: str, soone
         declared = {**raw["microservices"][index], **msgspec.to_builtins(microservice)}
         services.append(
             DeclaredService(
-                microservice.microservice_name, microservice.microservice_namespace, specification, declared
+                microservice.microservice_name,
+                microservice.microservice_namespace,
+                specification,
+                declared,
+                wishes_of(microservice.addresses, f"{path}.microservices[{index}].addresses"),
+                wiring_of(microservice, f"{path}.microservices[{index}]"),
             )
         )
     field = path + ".microservices[{}].microservice_name"
@@ -115,7 +120,6 @@ def _specification(service: Microservice, prefix: str, path: str, soonest_stop: 
     runtime = runtime_of(service.virtualization)
     if not service.code.strip() and not (runtime == "process" and service.cmd):
         raise InvalidInput(f"{path}.code", "is empty; name the image to run")
-    _check_addresses(service.addresses, f"{path}.addresses")
     specification = Specification(
         name=f"{prefix}.{service.microservice_name}.{service.microservice_namespace}",
         runtime=runtime,
@@ -185,24 +189,6 @@ def _architectures(service: Microservice, path: str) -> tuple[str, ...]:
             f"{path}.platform", f"is {service.platform!r}, which `arch` does not allow; mend one of them"
         )
     return platform or named
-
-
-def _check_addresses(addresses: Addresses | None, path: str) -> None:
-    """Chosen service addresses lie in the ranges that Oakestra keeps for them."""
-    if addresses is None:
-        return
-    for field, value, network in (
-        ("rr_ip", addresses.rr_ip, ipaddress.ip_network("10.30.0.0/16")),
-        ("rr_ip_v6", addresses.rr_ip_v6, ipaddress.ip_network("fdff:2000::/21")),
-    ):
-        if not value:
-            continue
-        try:
-            inside = ipaddress.ip_address(value) in network
-        except ValueError:
-            inside = False
-        if not inside:
-            raise InvalidInput(f"{path}.{field}", f"is {shown(value)}; choose an address in {network}")
 
 
 def _refuse_repeated(names: Sequence[tuple[str, str]], field: str, kind: str) -> None:

@@ -5,7 +5,7 @@ Descriptions are what the API's own description and the reference page show.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -39,14 +39,31 @@ Count = Annotated[int, Meta(ge=0, le=100_000)]
 Kept = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class Addresses(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Service addresses that the user chose."""
+class InstanceAddresses(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Addresses of which each leads to one instance."""
 
-    rr_ip: Annotated[Line, says("An address in 10.30.0.0/16.")] = ""
-    rr_ip_v6: Annotated[Line, says("An address in fdff:2000::/21.")] = ""
-    closest_ip: Annotated[Line, says("Kept.")] = ""
-    closest_ip_v6: Annotated[Line, says("Kept.")] = ""
-    instances: Annotated[list[dict[str, Any]], says("Kept.")] = []
+    from_: Annotated[Line, says("The address of the first of these instances.")] = msgspec.field(name="from")
+    to: Annotated[Line, says("The last address; missing: there is only one.")] = ""
+    start: Annotated[int, Meta(ge=0, le=2**31), says("Number of the instance that `from` leads to.")] = 0
+
+
+class Addresses(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Addresses of the service: of your choice, or `auto` for any that is free."""
+
+    rr_ip: Annotated[Line, says("IPv4, to all instances in turn. Missing: one is chosen.")] = ""
+    rr_ip_v6: Annotated[Line, says("IPv6, to all instances in turn. Missing: one is chosen.")] = ""
+    closest_ip: Annotated[Line, says("IPv4, to the nearest instance.")] = ""
+    closest_ip_v6: Annotated[Line, says("IPv6, to the nearest instance.")] = ""
+    least_loaded_ip: Annotated[Line, says("IPv4, to the instance that uses the least CPU. Not of Oakestra.")] = ""
+    least_loaded_ip_v6: Annotated[Line, says("IPv6, to the instance that uses the least CPU. Not of Oakestra.")] = ""
+    instances: Annotated[
+        list[InstanceAddresses], Meta(max_length=64), says("Addresses that each lead to one instance, by its number.")
+    ] = []
+    client_affinity: Annotated[
+        float,
+        Meta(ge=0, le=86_400),
+        says("Seconds for which a client is led to the same instance; 0: each connection anew. Not of Oakestra."),
+    ] = 0
 
 
 class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -147,10 +164,12 @@ class ConnectionConstraint(msgspec.Struct, frozen=True):
 
 
 class Connectivity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Kept, never used (by Oakestra neither)."""
+    """Another service that this one may connect to, though it is in an application of another namespace."""
 
-    target_microservice_id: Line = ""
-    con_constraints: list[ConnectionConstraint] = []
+    target_microservice_id: Annotated[
+        Line, says("Its id, or `application.namespace.service.namespace`; it counts if it is of the same owner.")
+    ] = ""
+    con_constraints: Annotated[list[ConnectionConstraint], says("Kept, means nothing yet.")] = []
 
 
 class Microservice(msgspec.Struct, frozen=True):
@@ -202,10 +221,23 @@ class Microservice(msgspec.Struct, frozen=True):
     volumes: Annotated[list[Volume], says("Folders of the node that it sees.")] = []
     addresses: Annotated[
         Addresses | None,
-        says("Addresses of your choice. Checked and kept; there is no network between services yet."),
+        says("Its addresses in the network between services; missing: one of IPv4 and one of IPv6 are chosen."),
     ] = None
     constraints: Annotated[list[Constraint], says("Where it may run. All of them count.")] = []
-    connectivity: Annotated[list[Connectivity], says("Kept, means nothing yet.")] = []
+    connectivity: Annotated[
+        list[Connectivity],
+        says(
+            "Services that it may connect to, beside those of applications of the same owner in the same namespace, to "
+            "which it may anyway."
+        ),
+    ] = []
+    egress: Annotated[
+        list[Line] | None,
+        says(
+            "Where it may connect to outside of this network: `192.0.2.0/24`, or with port and protocol "
+            "`0.0.0.0/0:443/tcp`, `[2001:db8::/32]:53/udp`. Missing: anywhere; empty: nowhere. Not of Oakestra."
+        ),
+    ] = None
     arch: Annotated[list[Line], says("Architectures that it can run on, such as `amd64` and `arm64`; empty: any.")] = []
     platform: Annotated[Line, says("System and architecture that it needs, such as `linux/arm64`; empty: any.")] = ""
     placement: Annotated[

@@ -172,9 +172,36 @@ BAD_SERVICES: list[tuple[dict[str, Any], str, str]] = [
     ({"constraints": [{}]}, "constraints[0].type", "is missing"),
     ({"constraints": [{"type": "direct", "cluster": ["a"]}]}, "constraints[0].cluster", "a string"),
     ({"arch": ["AMD 64"]}, "arch[0]", "amd64"),
-    ({"addresses": {"rr_ip": "10.31.0.1"}}, "addresses.rr_ip", "10.30.0.0/16"),
-    ({"addresses": {"rr_ip": "x"}}, "addresses.rr_ip", "10.30.0.0/16"),
-    ({"addresses": {"rr_ip_v6": "::1"}}, "addresses.rr_ip_v6", "fdff:2000::/21"),
+    ({"addresses": {"rr_ip": "x"}}, "addresses.rr_ip", '"auto" for any that is free'),
+    ({"addresses": {"rr_ip": "fdff:2000::1"}}, "addresses.rr_ip", "write one of IPv4"),
+    ({"addresses": {"closest_ip_v6": "10.30.0.1"}}, "addresses.closest_ip_v6", "write one of IPv6"),
+    ({"addresses": {"rr_ip": "10.30.0.1", "closest_ip": "10.30.0.1"}}, "addresses.closest_ip", "there twice"),
+    ({"addresses": {"instances": [{}]}}, "addresses.instances[0].from", "is missing"),
+    (
+        {"addresses": {"instances": [{"from": "10.30.0.2", "to": "10.30.0.1"}]}},
+        "addresses.instances[0].to",
+        "write 1 to 256",
+    ),
+    (
+        {"addresses": {"instances": [{"from": "10.30.0.0", "to": "10.30.1.0"}]}},
+        "addresses.instances[0].to",
+        "write 1 to 256",
+    ),
+    (
+        {"addresses": {"instances": [{"from": "10.30.0.0", "to": "10.30.0.255"}, {"from": "fdff:2000::1"}]}},
+        "addresses.instances[0].from",
+        "at most 256",
+    ),
+    (
+        {"addresses": {"instances": [{"from": "10.30.0.1"}, {"from": "10.30.0.2"}]}},
+        "addresses.instances[1].from",
+        "instance 0 has two IPv4 addresses",
+    ),
+    ({"addresses": {"client_affinity": -1}}, "addresses.client_affinity", ">= 0.0"),
+    ({"egress": ["10.0.0.1/8"]}, "egress[0]", "192.0.2.0/24"),
+    ({"egress": ["192.0.2.0/24", "x"]}, "egress[1]", "192.0.2.0/24"),
+    ({"egress": ["0.0.0.0/0:70000/tcp"]}, "egress[0]", "from 1 to 65535"),
+    ({"egress": ["0.0.0.0/0:http"]}, "egress[0]", "0.0.0.0/0:443/tcp"),
     (
         {"connectivity": [{"con_constraints": [{"type": "latency"}]}]},
         "connectivity[0].con_constraints[0].threshold",
@@ -288,7 +315,11 @@ WHOLE = sla(
         cmd=["x"],
         volumes=[{"volume_id": "/a", "csi_driver": "", "mount_path": "/b", "config": {"a": "b"}}],
         constraints=[{"type": "direct", "cluster": "a", "node": "b", "threshold": 1.5, "convergence_time": 1}],
-        addresses={"rr_ip": "10.30.0.1", "rr_ip_v6": "fdff:2000::1", "instances": [{}]},
+        addresses={
+            "rr_ip": "10.30.0.1",
+            "rr_ip_v6": "fdff:2000::1",
+            "instances": [{"from": "10.30.0.2", "to": "10.30.0.3", "start": 1}],
+        },
         connectivity=[
             {
                 "target_microservice_id": "x",
@@ -296,6 +327,7 @@ WHOLE = sla(
             }
         ],
         arch=["amd64"],
+        egress=["0.0.0.0/0:443/tcp"],
         one_shot=False,
         added_files=["a"],
     ),

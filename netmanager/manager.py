@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from mangrove.base.digest import digest_of
 from mangrove.base.errors import InvalidInput, MangroveError, Unavailable
-from mangrove.network.door import PLAN, Answer, Attach, Changed, Release, Request, Show
+from mangrove.network.door import PLAN, RESOLV, Answer, Attach, Changed, Release, Request, Show
 from mangrove.network.plan import NodePlan
 from netmanager import conntrack, namespaces, nft
 from netmanager.checking import checked_attach, read_plan
@@ -47,6 +48,7 @@ class Manager:
         self._plan: NodePlan | None = None
         self._situation: Situation | None = None
         self._seen: Seen | None = None
+        self._strays: set[str] = set()
         #: Why the newest plan was not taken, or could not be put into effect; empty when it was.
         self.trouble = ""
 
@@ -67,7 +69,7 @@ class Manager:
                     case Release():
                         return self._release(request.attempt)
                     case Show():
-                        return Answer(view=view(self._situation, self.trouble, self._kernel.interface_counters()))
+                        return self._show(request)
             except MangroveError as error:
                 log.warning("%s: %s", type(request).__name__.lower(), error.message)
                 return Answer(error=error.message)
@@ -77,6 +79,16 @@ class Manager:
         with self._lock:
             self._seen = None
             self._changed()
+            self._release_strays()
+
+    def _release_strays(self) -> None:
+        """Take back what an engine could not, since we were away. Twice unknown, for one that is just being made."""
+        known = self._plan.instances if self._plan is not None else {}
+        strays = {attempt for attempt in self._kernel.attached() if attempt not in known}
+        for attempt in strays & self._strays:
+            log.info("%s is not on this node any more: its interface is removed", attempt)
+            self._release(attempt)
+        self._strays = strays
 
     def _changed(self) -> Answer:
         try:
@@ -116,10 +128,22 @@ class Manager:
         self._seen = seen_of(wanted)
         self._situation = now
         self._on_change(now)
+        self._tell_resolvers(now)
         if before is not None:
             gone = _endpoints(before) - _endpoints(now)
             if gone:
                 conntrack.forget(frozenset(gone), udp_only=True)
+
+    def _tell_resolvers(self, now: Situation) -> None:
+        """Write down where names are answered. In place: it is mounted into instances as it is."""
+        text = "".join(f"nameserver {gateway}\n" for gateway in now.gateways.values())
+        path = self._folder / RESOLV
+        try:
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
+                path.chmod(0o644)
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be written: {error.strerror or error}") from error
 
     def _attach(self, request: Attach) -> Answer:
         if self._plan is None:
@@ -130,21 +154,32 @@ class Manager:
         for other in self._kernel.attached().values():
             if other.attempt != request.attempt and {other.ipv4, other.ipv6} & {request.ipv4, request.ipv6} - {""}:
                 raise InvalidInput("ipv4", f"{request.ipv4} or {request.ipv6} is {other.attempt}'s")
-        namespace = f"/proc/{request.pid}/ns/net" if request.pid else namespaces.make(_namespace(request.attempt))
+        namespace = f"/proc/{request.pid}/ns/net" if request.pid else namespaces.make(self._namespace(request.attempt))
         mtu = links(situation, self._kernel.uplinks()).mtu
         self._kernel.attach(instance, namespace, situation.gateways, mtu)
         self._apply()
-        return Answer(namespace=namespace, resolver=next(iter(situation.gateways.values()), ""))
+        return Answer(namespace=namespace)
+
+    def _show(self, request: Show) -> Answer:
+        if not request.counters or self._situation is None:
+            return Answer(view=view(self._situation, self.trouble, {}))
+        counters = self._kernel.interface_counters()
+        return Answer(view=view(self._situation, self.trouble, counters, nft.counters(TABLE)))
 
     def _release(self, attempt: str) -> Answer:
         known = self._kernel.attached().get(attempt)
         self._kernel.release(attempt)
-        namespaces.remove(_namespace(attempt))
+        namespaces.remove(self._namespace(attempt))
         self._apply()
         if known is not None:
             # Its address may be another's soon.
             conntrack.forget(frozenset({known.ipv4, known.ipv6} - {""}), udp_only=False)
         return Answer()
+
+    def _namespace(self, attempt: str) -> str:
+        """Name of the network namespace that is made for an instance which brings none. Of this netmanager alone: there
+        is one list of names for all network namespaces of a machine."""
+        return f"mangrove-{attempt}-{digest_of(str(self._folder))[:8]}"
 
     def clear(self) -> None:
         """Remove all that is ours from the kernel. Raises Unavailable."""
@@ -153,13 +188,8 @@ class Manager:
             nft.remove(TABLE)
             self._kernel.remove_all()
             for attempt in attached:
-                namespaces.remove(_namespace(attempt))
+                namespaces.remove(self._namespace(attempt))
             self._seen = self._situation = None
-
-
-def _namespace(attempt: str) -> str:
-    """Name of the network namespace that is made for an instance which brings none."""
-    return f"mangrove-{attempt}"
 
 
 def _endpoints(situation: Situation) -> set[str]:

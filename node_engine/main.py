@@ -56,6 +56,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--name", default=socket.gethostname(), help="what to call it (%(default)s)")
     options.add_argument("--address", default="", help="its own address, for others (found out when left away)")
     options.add_argument("--runtimes", default="", help="which to use, as `docker,process` (those that are there)")
+    options.add_argument(
+        "--network",
+        default="auto",
+        choices=("auto", "off"),
+        help="whether instances join the network between services when a mangrove-netmanager is there (%(default)s)",
+    )
     add_options(options)
     options.add_argument("--metrics-port", type=int, default=0, metavar="PORT", help="show metrics to Prometheus here")
     options.add_argument(

@@ -29,6 +29,7 @@ from node_engine.ended import Ended
 from node_engine.fuse import FuseFile
 from node_engine.logs import Logs
 from node_engine.measuring import Measuring
+from node_engine.network import Network, may_enter
 from node_engine.node import Node
 from node_engine.operations import Operation, Result
 from node_engine.runtimes.choose import choose_runtimes
@@ -50,7 +51,11 @@ class Shell:
         self._joined = joined
         self._clock = clock
         self._folder = state.path
-        self.runtimes = choose_runtimes(options.runtimes, self._folder / "instances", state.installation, joined.child)
+        address = options.address or address_towards(urlsplit(joined.brokers[0].url).hostname or "")
+        self._network = self._join_network(options, address)
+        self.runtimes = choose_runtimes(
+            options.runtimes, self._folder / "instances", state.installation, joined.child, self._network
+        )
         ended = Ended(self._folder / "ended")
         processes = self.runtimes.get(ProcessRuntime.name)
         fuse = FuseFile(
@@ -111,7 +116,7 @@ class Shell:
             self._transport,
             clock,
             cluster_store=joined.store,
-            address=options.address or address_towards(urlsplit(brokers[0].url).hostname or ""),
+            address=address,
             new_id=new_id,
             rng=random.Random(),
             capacity=lambda: self._measuring.capacity,
@@ -119,6 +124,8 @@ class Shell:
             pick_gpus=self._measuring.pick_gpus,
             fuse=fuse,
             answer=lambda call: logs.answer(call) if call.method == "logs" else unknown_method(call),
+            network=self._network.networking if self._network is not None else None,
+            on_network=self._network.publish if self._network is not None else lambda plan: None,
         )
         self.node.role.on_welcome = self._welcomed
         self._loop = Loop(self.node, clock, "engine")
@@ -127,6 +134,8 @@ class Shell:
         """Begin; what was assigned before is taken up at once, with or without the cluster."""
         for name, runtime in self.runtimes.items():
             runtime.watch(partial(self._changed, name))
+        if self._network is not None:
+            self._network.start()
         self._loop.start()
         self._bulk_loop.start()
         self._measuring.start()
@@ -140,8 +149,18 @@ class Shell:
         self._transport.close()
         self._bulk.close()
         self._workers.close()
+        if self._network is not None:
+            self._network.close()
         for runtime in self.runtimes.values():
             runtime.close()
+
+    def _join_network(self, options: argparse.Namespace, address: str) -> Network | None:
+        if options.network == "off":
+            return None
+        if options.runtimes != "docker" and not may_enter():
+            log.info("no network between services: this engine may not enter network namespaces (run it as root)")
+            return None
+        return Network(self._folder / "network", address, self._wake)
 
     def readings(self) -> Iterator[Sample]:
         """What the node's metrics tell. May be called from any thread."""

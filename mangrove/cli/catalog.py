@@ -14,7 +14,7 @@ import click
 GROUP = "mangrove.commands"
 
 #: Commands that are extras of the package too.
-EXTRAS = ("root", "cluster", "node")
+EXTRAS = ("root", "cluster", "node", "net")
 
 #: Modules that come with the extra `cli`, which a device that only joins and runs does without.
 OF_CLI = ("rich", "yaml")
@@ -88,6 +88,7 @@ COMMANDS: dict[str, Entry] = {
         root=("", "Run a root orchestrator."),
         cluster=("", "List clusters, let one join, run one."),
         node=("", "List nodes; join, run and look at the one on this machine."),
+        net=("", "Look at the network between services from this node, and run the netmanager."),
     ),
     **_section(
         "The command itself",

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-#: In the folder that an engine shares with its netmanager: the plan, and the socket.
-PLAN, SOCKET = "plan.json", "netmanager.sock"
+#: In the folder that an engine shares with its netmanager: the plan, the socket, and what instances get as resolv.conf.
+PLAN, SOCKET, RESOLV = "plan.json", "netmanager.sock", "resolv.conf"
 
 #: Seconds to wait for an answer. The longest work behind one, a table of thousands of services anew, takes one.
 PATIENCE = 10.0
@@ -40,18 +40,18 @@ class Release(msgspec.Struct, frozen=True, tag="release"):
     attempt: str
 
 
-class Show(msgspec.Struct, frozen=True, tag="show"):
-    """Tell what there is: see `netmanager.view`."""
+class Show(msgspec.Struct, frozen=True, omit_defaults=True, tag="show"):
+    """Tell what there is: see `netmanager.view`. counters: with what went through, which takes longer to find out."""
+
+    counters: bool = False
 
 
 Request = Changed | Attach | Release | Show
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """error: empty when it was done. namespace: path of the instance's network namespace. resolver: address of the
-    node's DNS, for an instance's resolv.conf. view: for `Show`."""
+    """error: empty when it was done. namespace: path of the instance's network namespace. view: for `Show`."""
 
     error: str = ""
     namespace: str = ""
-    resolver: str = ""
     view: Any = None

@@ -14,6 +14,7 @@ from typing import Any
 
 from mangrove.base.clock import Clock, SystemClock
 from mangrove.model.attempt import Usage
+from node_engine.network import Network
 from node_engine.runtimes import docker_logs, podman, processes
 from node_engine.runtimes.cgroups import ControlGroups
 from node_engine.runtimes.disk import DiskSizes
@@ -21,7 +22,7 @@ from node_engine.runtimes.docker_client import DockerClient, NotThere, Taken
 from node_engine.runtimes.docker_events import DockerEvents
 from node_engine.runtimes.docker_figures import Figures, figures_of_process, figures_of_stats
 from node_engine.runtimes.docker_pull import pull
-from node_engine.runtimes.docker_request import container_name, request_of
+from node_engine.runtimes.docker_request import NO_NETWORK, container_name, request_of
 from node_engine.runtimes.endings import SIGNALLED, reason_of_exit
 from node_engine.runtimes.interface import (
     LABEL_ATTEMPT,
@@ -57,12 +58,27 @@ class _Seen:
     instance: Instance
 
 
+def _is_apart(found: Mapping[str, Any]) -> bool:
+    """Whether a container has no network of Docker's."""
+    return bool(found["HostConfig"]["NetworkMode"] == NO_NETWORK)
+
+
 class DockerRuntime:
-    """Runs containers. host: the engine's address; empty for DOCKER_HOST, and then for the usual sockets."""
+    """Runs containers. host: the engine's address; empty for DOCKER_HOST, and then for the usual sockets. network:
+    where instances that have addresses get their interfaces."""
 
     name = "docker"
 
-    def __init__(self, installation: str, node: str, *, host: str = "", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        installation: str,
+        node: str,
+        *,
+        host: str = "",
+        clock: Clock | None = None,
+        network: Network | None = None,
+    ) -> None:
+        self._network = network
         self._labels = {LABEL_INSTALLATION: installation, LABEL_NODE: node}
         self._clock = clock or SystemClock()
         self._client = DockerClient(host)
@@ -86,7 +102,7 @@ class DockerRuntime:
         image = workload.specification.image
         if not image:
             raise RuntimeFault("image: empty, so there is no container to make", permanent=True)
-        request = request_of(workload, self._labels)
+        request = request_of(workload, self._labels, self._resolv(workload))
         if self._inspect(workload.attempt):
             return
         if self.engine.startswith(podman.NAME):
@@ -99,7 +115,12 @@ class DockerRuntime:
             self._create(workload, request)
 
     def attach(self, workload: Workload) -> None:
-        """Nothing to do: the container has Docker's own bridge."""
+        """A container that was made for another network than it shall have now is made anew. It has a namespace only
+        while it runs, so its interface comes with its start."""
+        found = self._inspect(workload.attempt)
+        if found and not found["State"]["Running"] and _is_apart(found) != bool(self._resolv(workload)):
+            self.remove(workload.attempt)
+            self._create(workload, request_of(workload, self._labels, self._resolv(workload)))
 
     def start(self, workload: Workload) -> Instance:
         attempt = workload.attempt
@@ -112,7 +133,19 @@ class DockerRuntime:
             with self._client.connected(workload.specification.image) as api:
                 api.start(found["Id"])
             found = self._inspect(attempt) or found
+        if self._network is not None and self._resolv(workload) and _is_apart(found) and found["State"]["Running"]:
+            try:
+                self._network.attach(workload, found["State"]["Pid"])
+            except RuntimeFault:
+                # Better not at all than without those that it talks to.
+                self.stop(attempt, 0.0)
+                raise
         return self._instance(attempt, found)
+
+    def _resolv(self, workload: Workload) -> str:
+        """Path of the resolv.conf of an instance in the network between services; empty for others."""
+        joins = self._network is not None and (workload.ipv4 or workload.ipv6)
+        return str(self._network.resolv) if self._network is not None and joins else ""
 
     def stop(self, attempt: str, grace: float) -> None:
         self._stopped.add(attempt)
@@ -131,6 +164,8 @@ class DockerRuntime:
                 if self._clock.now() > deadline:
                     raise
                 time.sleep(_LOOK)
+        if self._network is not None:
+            self._network.release(attempt)
         self._seen.pop(attempt, None)
         self._stopped.discard(attempt)
 

@@ -12,6 +12,9 @@ from node_engine.runtimes.output import ROTATE_AT
 #: The service's name and the instance's number, for people who look with Docker's own tools.
 LABEL_SERVICE, LABEL_NUMBER = "mangrove.service", "mangrove.number"
 
+#: Docker's name for a network namespace of its own with nothing in it.
+NO_NETWORK = "none"
+
 _MIB = 1024 * 1024
 #: Docker gives no less than this many thousandths of a core.
 _SMALLEST_CPU = 10
@@ -23,8 +26,10 @@ def container_name(attempt: str) -> str:
     return f"mangrove-{attempt}"
 
 
-def request_of(workload: Workload, labels: Mapping[str, str]) -> dict[str, Any]:
-    """The request in the engine's own words. Raises RuntimeFault for an environment that is none."""
+def request_of(workload: Workload, labels: Mapping[str, str], resolv: str = "") -> dict[str, Any]:
+    """The request in the engine's own words. resolv: path of a resolv.conf, for who gets its network from the
+    netmanager, ports and all, and none from Docker. Raises RuntimeFault for an environment that is none.
+    """
     specification = workload.specification
     resources = specification.resources
     published: dict[str, list[dict[str, str]]] = {}
@@ -52,6 +57,10 @@ def request_of(workload: Workload, labels: Mapping[str, str]) -> dict[str, Any]:
         },
     }
     host = request["HostConfig"]
+    if resolv:
+        request["ExposedPorts"] = host["PortBindings"] = {}
+        host["NetworkMode"] = NO_NETWORK
+        host["Mounts"].append({"Type": "bind", "Source": resolv, "Target": "/etc/resolv.conf", "ReadOnly": True})
     if specification.command:
         # As entry point, since it stands for all arguments of the process, those of the image's entry point included.
         request["Entrypoint"] = list(specification.command)

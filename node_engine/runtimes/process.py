@@ -1,9 +1,9 @@
 """Instances as plain processes of the node, each in a session and a folder of its own.
 
 They outlive the engine: a supervisor (see `supervisor`) is each one's parent, and a record on disk says who that is.
-There is no isolation but what limits are permitted: an instance sees the node's network, files and user. So its ports
-are the node's, and a volume is told as `MANGROVE_VOLUME_<n>` (from 0, the path on the node), since nothing can be
-mounted for it.
+There is no isolation but what limits are permitted: an instance sees the node's files and user, and its network unless
+it has addresses in the one between services. So its ports are the node's, and a volume is told as
+`MANGROVE_VOLUME_<n>` (from 0, the path on the node), since nothing can be mounted for it.
 
 A folder `<attempt>` holds `work` (the instance's own), `output.log` and `output.times`, `record.json` once started,
 and `exit` once ended.
@@ -28,6 +28,7 @@ import msgspec
 from mangrove.base.clock import Clock, SystemClock
 from mangrove.base.files import private_folder, write_atomically
 from mangrove.model.attempt import Usage
+from node_engine.network import Network, entering
 from node_engine.runtimes import output, processes, supervisor
 from node_engine.runtimes.cgroups import ControlGroups, Group
 from node_engine.runtimes.command import check_free, command_of
@@ -79,7 +80,8 @@ class _Held:
 
 
 class ProcessRuntime:
-    """Runs processes. folder: for instances of this engine alone; clock: for the times it tells.
+    """Runs processes. folder: for instances of this engine alone; clock: for the times it tells; network: where
+    instances that have addresses get a network namespace.
 
     limits: empty when CPU and memory limits hold, else one line on why they do not. Raises OSError when `folder`
     cannot be used.
@@ -96,7 +98,9 @@ class ProcessRuntime:
         *,
         clock: Clock | None = None,
         use_control_groups: bool = True,
+        network: Network | None = None,
     ) -> None:
+        self._network = network
         self._folder = private_folder(folder).absolute()
         self._installation, self._node = installation, node
         self._clock = clock or SystemClock()
@@ -133,7 +137,8 @@ class ProcessRuntime:
         self._held.setdefault(workload.attempt, _Held(workload.attempt))
 
     def attach(self, workload: Workload) -> None:
-        """Nothing to do: processes use the node's own network."""
+        """Those that have addresses get a network namespace of their own; others use the node's network."""
+        self._join(workload)
 
     def start(self, workload: Workload) -> Instance:
         attempt = workload.attempt
@@ -146,6 +151,7 @@ class ProcessRuntime:
         resources, ports = workload.specification.resources, workload.specification.ports
         folder, group = self._path(attempt), self._group(attempt)
         command, environment = command_of(workload, folder / supervisor.WORK)
+        command = (*self._join(workload), *command)
         environment |= self._tags(attempt)
         check_free(ports)
         records: list[_Record] = []
@@ -180,6 +186,8 @@ class ProcessRuntime:
         with _plainly():
             if group := self._group(attempt):
                 group.remove()
+            if self._network is not None:
+                self._network.release(attempt)
             with self._rotating, contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self._path(attempt))
         self._held.pop(attempt, None)
@@ -226,6 +234,12 @@ class ProcessRuntime:
             self._groups.tidy()
 
     # What is to be run.
+
+    def _join(self, workload: Workload) -> tuple[str, ...]:
+        """Let it join the network between services, if it has addresses there; what its command begins with."""
+        if self._network is None or not (workload.ipv4 or workload.ipv6):
+            return ()
+        return entering(self._network.attach(workload), self._network.resolv)
 
     def _path(self, attempt: str) -> Path:
         if not attempt.isalnum():

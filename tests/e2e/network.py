@@ -142,7 +142,7 @@ class Machine:
         return ask(self.folder / SOCKET, request, Answer, patience=PATIENCE, who="the netmanager")
 
     def ask_view(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.ask(Show()).view
+        found: dict[str, Any] = self.ask(Show(counters=True)).view
         return found
 
     def try_ask(self, request: Request) -> Answer:

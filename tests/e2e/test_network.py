@@ -19,8 +19,6 @@ from mangrove.network.plan import Egress, ServiceAddress
 from tests.e2e.hosts import needs_namespaces
 from tests.e2e.network import Inside, Machine, machines, service, wait
 
-pytestmark = [pytest.mark.xdist_group("network")]
-
 WEB = service(
     "web", "shop", ServiceAddress("10.30.0.1"), ServiceAddress("fdff:30::1"), ServiceAddress("10.30.0.2", "instance", 1)
 )

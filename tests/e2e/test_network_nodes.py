@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -13,8 +14,6 @@ import pytest
 from mangrove.network.plan import ServiceAddress
 from tests.e2e.hosts import needs_namespaces
 from tests.e2e.network import Inside, Machine, machines, service, share
-
-pytestmark = [pytest.mark.xdist_group("network")]
 
 WEB = service("web", "shop", ServiceAddress("10.30.0.1"), ServiceAddress("fdff:30::1"))
 CLOSE = service("close", "shop", ServiceAddress("10.30.0.2", "closest"))
@@ -103,3 +102,30 @@ def test_another_site_is_said_to_be_out_of_reach(nodes: tuple[Machine, Machine])
     assert "no encrypted path" in str(north.ask_view()["peers"])
     north.change(peers=before)
     assert client.call(south.instances["web1"].ipv4)[0] == "web1"
+
+
+def test_people_see_which_way_packets_go(nodes: tuple[Machine, Machine]) -> None:
+    north, south = nodes
+    client, far = north.instances["close0"], south.instances["web1"]
+    client.call("10.30.0.1")
+    how = "through VXLAN" if north.options else "directly"
+
+    def net(*arguments: str) -> str:
+        command = [*north.host.entering, sys.executable, "-m", "mangrove.cli.main", "net", *arguments]
+        done = subprocess.run(
+            [*command, f"--folder={north.folder}"], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    shown = net("show")
+    assert f"instance close0 of close: {client.ipv4} {client.ipv6} on mgvi" in shown
+    assert "web.shop 10.30.0.1 (round_robin): 10.18.1.10, 10.18.2.10; 0 connections" not in shown
+    assert "web.shop 10.30.0.1 (round_robin): 10.18.1.10, 10.18.2.10; " in shown
+    traced = net("trace", "web.shop")
+    assert "10.30.0.1 is the address of web.shop (round_robin)" in traced
+    assert f"{far.ipv4} is on south, reached {how}" in traced
+    assert net("trace", client.ipv4).startswith(f"{client.ipv4} is instance close0 on this node, behind mgvi")
+    for address in (client.ipv4, far.ipv4, far.ipv6):
+        assert " ms" in net("ping", "--count=1", address)
+    assert "nobody's" in net("trace", "192.0.2.7")

@@ -132,7 +132,7 @@ def daemon_modules() -> list[str]:
     """All modules of the device's programs, but for the commands, which only the command line loads."""
     files = [file for program in ("node_engine", "netmanager") for file in (CHECKOUT / program).rglob("*.py")]
     names = {".".join(file.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__") for file in files}
-    return sorted(names - {"node_engine.commands", "node_engine.installing"})
+    return sorted(names - {"node_engine.commands", "node_engine.installing", "netmanager.commands"})
 
 
 def test_the_daemon_loads_only_what_it_needs() -> None:

@@ -12,11 +12,11 @@ import msgspec
 from mangrove.base.errors import InvalidInput, MangroveError
 from mangrove.base.log import set_up_logging
 from mangrove.cli import complete
+from mangrove.cli.at_cluster import connect, or_cluster_here
 from mangrove.cli.nouns import rows
 from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
 from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_list, print_table
 from mangrove.client import names
-from mangrove.client.cluster import DEFAULT_PORT, ClusterClient, operator_token_in
 from mangrove.client.documents import Node
 from mangrove.client.root import RootClient
 from mangrove.model.child import Capacity
@@ -109,12 +109,7 @@ def _runtimes(capacity: Capacity) -> str:
 
 @node.command()
 @click.option("--cluster", metavar="NAME", help="The cluster to join; needed when the root has several.")
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Ask the cluster itself, whose data folder this is, and no root: on its machine, as its user.",
-)
-@click.option("--address", default=f"127.0.0.1:{DEFAULT_PORT}", show_default=True, help="With --data-dir: where it is.")
+@or_cluster_here
 @ttl_option
 @uses_option
 @click.option("--revoke", metavar="ID", help="With --data-dir: let the token with this id join nobody any more.")
@@ -130,7 +125,7 @@ def token(
 ) -> None:
     """Print a new token by which a node can join a cluster."""
     if data_dir is not None:
-        local = ClusterClient(address, operator_token_in(data_dir))
+        local = connect(data_dir, address)
         if revoke is not None:
             local.revoke_node_token(revoke)
             click.echo("revoked", err=True)

@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from mangrove.client.documents import (
-    AdoptedInstance,
     Application,
     Cluster,
     Event,
@@ -25,6 +24,7 @@ from mangrove.client.documents import (
     Service,
 )
 from mangrove.client.root import RootClient
+from mangrove.model.answers import AdoptedInstance
 from mangrove.model.child import Capacity
 from mangrove.model.phases import Phase
 

@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from mangrove.base.errors import InvalidInput
-from mangrove.client.documents import AdoptedInstance, Event, JoinToken, LocalInstance
+from mangrove.client.documents import Event, JoinToken, LocalInstance
 from mangrove.client.http import TIMEOUT, HttpClient, parse_address
+from mangrove.model.answers import AdoptedInstance
 
 #: Where a cluster listens unless it is told otherwise.
 DEFAULT_PORT = 10100

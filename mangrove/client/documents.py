@@ -144,22 +144,6 @@ class Event(msgspec.Struct, frozen=True):
     cluster: str = ""
 
 
-class AdoptedInstance(msgspec.Struct, frozen=True):
-    """What runs, and a store that was brought back did not know.
-
-    id: of the attempt; name: `application.service.number`; child: name of the cluster or node that has it; since:
-    wall-clock seconds; dropped: it is being stopped.
-    """
-
-    id: str
-    name: str
-    child: str
-    service: str
-    number: int
-    since: float
-    dropped: bool = False
-
-
 class LocalInstance(msgspec.Struct, frozen=True):
     """An instance as its cluster tells its operator. id: the cluster's own; name: `application.service.number`."""
 

@@ -17,7 +17,6 @@ import msgspec
 
 from mangrove.base.errors import Unavailable
 from mangrove.client.documents import (
-    AdoptedInstance,
     Application,
     Cluster,
     Event,
@@ -33,6 +32,7 @@ from mangrove.client.http import UnexpectedAnswer
 from mangrove.client.session import DEFAULT_PORT, REPEATS, Session, SignedIn, quoted
 from mangrove.client.sse import MEDIA_TYPE, read_events
 from mangrove.client.wait import Progress, wait_for_services
+from mangrove.model.answers import AdoptedInstance
 
 __all__ = ["ALL_INSTANCES", "DEFAULT_PORT", "REPEATS", "RootClient", "Session"]
 

@@ -5,27 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from mangrove.base.errors import Conflict, NotFound
+from mangrove.model.answers import AdoptedInstance
 from mangrove.model.documents import ADOPTED, Adopted
 from mangrove.model.validation import shown
 from mangrove.roles.routes import Access, Route
 from mangrove.roles.web import Message
 from mangrove.store.interface import Put, RevisionConflict, Store, Stored
-
-
-class AdoptedAnswer(msgspec.Struct, frozen=True):
-    """One that is adopted.
-
-    id: of the attempt; name: `application.service.number`; child: name of the cluster or node that has it; since:
-    wall-clock seconds; dropped: it is being stopped.
-    """
-
-    id: str
-    name: str
-    child: str
-    service: str
-    number: int
-    since: float
-    dropped: bool
 
 
 def adopted_in(store: Store, instance: str) -> tuple[Stored, Adopted]:
@@ -42,7 +27,7 @@ def adopted_in(store: Store, instance: str) -> tuple[Stored, Adopted]:
 def routes(store: Store, access: Access) -> list[Route]:
     """access: who may."""
 
-    def list_adopted() -> list[AdoptedAnswer]:
+    def list_adopted() -> list[AdoptedInstance]:
         found = [stored.read(Adopted) for stored in store.load(ADOPTED)]
         return sorted((_listed(one) for one in found), key=lambda one: (one.name, one.id))
 
@@ -61,6 +46,8 @@ def routes(store: Store, access: Access) -> list[Route]:
     ]
 
 
-def _listed(one: Adopted) -> AdoptedAnswer:
+def _listed(one: Adopted) -> AdoptedInstance:
     attempt = one.attempt
-    return AdoptedAnswer(attempt.id, one.name, one.child_name, attempt.service, attempt.number, one.since, one.dropped)
+    return AdoptedInstance(
+        attempt.id, one.name, one.child_name, attempt.service, attempt.number, one.since, one.dropped
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from mangrove.model.attempt import Attempt
@@ -18,6 +20,7 @@ from mangrove.model.documents import (
 )
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
+from mangrove.store.interface import Delete, Lease, Operation
 from tests.root_api import CLUSTER, RootApi
 
 ATTEMPT, SERVICE = "b" * 24, "5" * 24
@@ -113,6 +116,20 @@ def test_what_is_dropped_is_marked_and_cannot_be_kept(api: RootApi) -> None:
     assert api.call("PUT", f"/api/v1/adopted/{ATTEMPT}").status_code == 409
     assert api.call("DELETE", f"/api/v1/adopted/{ATTEMPT}").status_code == 409
     assert api.call("DELETE", f"/api/v1/adopted/{'0' * 24}").status_code == 404
+
+
+def test_what_has_just_become_an_instance_is_not_dropped(api: RootApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = api.store.apply
+
+    def later(operations: Sequence[Operation], *, lease: Lease | None = None) -> int:
+        apply([Delete(ADOPTED, ATTEMPT)])
+        return apply(operations, lease=lease)
+
+    monkeypatch.setattr(api.store, "apply", later)
+    answer = api.call("DELETE", f"/api/v1/adopted/{ATTEMPT}")
+    assert answer.status_code == 409
+    assert "has just become an instance" in answer.json["message"]
+    assert api.store.get(ADOPTED, ATTEMPT) is None
 
 
 def test_only_admin_may(api: RootApi) -> None:

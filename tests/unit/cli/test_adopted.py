@@ -51,9 +51,9 @@ def test_one_name_for_two_things_is_asked_about(cli: CommandLine, adopted: RootA
     attempt = Attempt("c" * 24, "5" * 24, 1, 1, WEB.digest)
     adopted.put(ADOPTED, attempt.id, Adopted(attempt, CLUSTER, "alpha", "shop.web.1", Resources(), 5.0))
     said = cli("adopted", "drop", "shop.web.1")
-    assert said.code == 2
-    assert attempt.id in said.error
-    assert SECOND in said.error
+    assert said.code == 4
+    assert f"shop.web.1 on alpha ({attempt.id[:12]})" in said.error
+    assert SECOND[:12] in said.error
 
 
 @pytest.mark.parametrize(("noun", "name"), [("root", "root.db"), ("cluster", "cluster.db")])

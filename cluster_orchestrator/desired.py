@@ -76,11 +76,17 @@ class SlotMemory:
 
 
 def _attempt(slot: Slot) -> Attempt:
-    return Attempt(slot.id, slot.service, slot.number, slot.epoch, slot.specification, slot.request)
+    return Attempt(slot.id, slot.service, slot.number, slot.epoch, slot.specification, slot.request, slot.pin)
 
 
 def _put(attempt: Attempt, desired: str) -> Put:
     slot = Slot(
-        attempt.id, attempt.service, attempt.number, attempt.specification, "run", attempt.epoch, attempt.request
+        id=attempt.id,
+        service=attempt.service,
+        number=attempt.number,
+        specification=attempt.specification,
+        epoch=attempt.epoch,
+        request=attempt.request,
+        pin=attempt.pin,
     )
     return Put(documents.SLOTS, slot.id, {**msgspec.to_builtins(slot), "desired": desired})

@@ -24,6 +24,7 @@ from mangrove.roles.bulk import ParentBulk
 from mangrove.roles.loop import Loop
 from mangrove.roles.parent import Parent
 from mangrove.roles.streams import Source
+from mangrove.roles.system_services import Without
 from root_orchestrator.api.fleet import Apology
 
 #: Seconds within which a child says whether there will be a stream: a round trip over a slow link at each level. Less
@@ -76,6 +77,9 @@ class LiveFleet:
 
     def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
         return self._of_fleet(lambda fleet: judge(fleet, specification, refused=refused))
+
+    def without(self, service: str) -> Sequence[Without]:
+        return self._of_fleet(lambda _: self._parent.without(service))
 
     def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
         return try_out(self._of_fleet(PlacementFleet.snapshot), wanted)

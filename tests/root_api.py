@@ -41,6 +41,7 @@ from mangrove.placement.engine import Judgement, judge
 from mangrove.placement.fleet import Fleet as PlacementFleet
 from mangrove.placement.trial import Trial, try_out
 from mangrove.roles.streams import Source
+from mangrove.roles.system_services import Without
 from mangrove.store.interface import Put, Store
 from mangrove.store.memory import MemoryStore
 from root_orchestrator.api.app import create_app
@@ -68,7 +69,7 @@ ANSWERED = {"message": "ok", "id": "0" * 24, "token": "the text", "expires": 200
 
 
 class FakeFleet:
-    """What a link would know. calls: those made; answer: what each of them gets."""
+    """What a link would know. calls: those made; answer: what each of them gets. lacking: nodes without a service."""
 
     def __init__(self) -> None:
         self.measured: dict[str, list[Usage]] = {}
@@ -76,6 +77,7 @@ class FakeFleet:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.answer: dict[str, Any] | Exception = dict(ANSWERED)
         self.table = PlacementFleet("cluster")
+        self.lacking: list[Without] = []
 
     def soonest_stop(self) -> float:
         return 6.9
@@ -88,6 +90,9 @@ class FakeFleet:
 
     def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
         return judge(self.table, specification, refused=refused)
+
+    def without(self, service: str) -> Sequence[Without]:
+        return self.lacking
 
     def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
         return try_out(self.table.snapshot(), wanted)

@@ -231,8 +231,16 @@ def explained(name: str, told: dict[str, Any]) -> list[str]:
         lines.append(f"{name}.{slot['number']}  {slot['phase'].upper()}  {slot['text']}")
         if slot["choice"] is not None:
             lines += [f"  {line}" for line in _choice(slot["choice"])]
+    if told.get("without"):
+        lines += ["Nodes without one:", *(f"  {_node(each)}: {each['text']}" for each in told["without"])]
+    if told.get("mode") == "global":
+        return lines or [f"{name} is a system service, and no cluster has a node yet"]
     lines += ["One more instance:", *(f"  {line}" for line in _choice(told["choice"]))]
     return [*lines, *(f"  {line}" for line in _displaces(told.get("displaces", [])))]
+
+
+def _node(told: dict[str, Any]) -> str:
+    return f"{told['node']} of {told['cluster']}" if told["node"] else str(told["cluster"])
 
 
 def tried(told: dict[str, Any]) -> list[str]:

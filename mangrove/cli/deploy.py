@@ -31,7 +31,8 @@ def deploy(root: RootOptions, file: IO[bytes], prune: bool, wait: bool, timeout:
 
     FILE is JSON or YAML; `-` reads it from standard input. Applications and services that are not there are created,
     those that FILE declares otherwise are changed, their instances replaced one after another. A service that has no
-    instance gets one; the number of instances stays as it is otherwise. `mangrove diff` shows first what would change.
+    instance gets one; the number of instances stays as it is otherwise. A system service (`mode: global`) gets one on
+    each node that it matches, by itself. `mangrove diff` shows first what would change.
     """
     sla = read_sla(file)
     client = root.connect()
@@ -45,7 +46,7 @@ def deploy(root: RootOptions, file: IO[bytes], prune: bool, wait: bool, timeout:
         for each in plan.services:
             id = services[each.name, each.namespace]
             deployed[f"{plan.name}.{each.name}"] = id
-            if each.instances == 0:
+            if each.instances == 0 and not each.everywhere:
                 client.scale(id, 1)
                 started.append(each.name)
             if output == "table":
@@ -122,6 +123,8 @@ def _said(plan: ServicePlan, started: bool) -> str:
     }[plan.action]
     if plan.action == "change" and plan.instances:
         what += f"; {'1 instance is' if plan.instances == 1 else f'{plan.instances} instances are'} replaced"
+    if plan.action == "create" and plan.everywhere:
+        what += "; each node that it matches gets an instance"
     return f"{what}; instance requested" if started else what
 
 

@@ -218,6 +218,7 @@ def _facts_of(service: Service, parent: Application) -> dict[str, str]:
         "owner": service.owner,
         "runs": " ".join([str(runs.get("image", "")), *map(str, runs.get("command", ()))]).strip(),
         "runtime": str(runs.get("runtime", "")),
+        "mode": "global: one on each node that it matches" if service.mode == "global" else service.mode,
         "roll-out": f"{service.rollout.state} {service.rollout.reason}".strip(),
     }
 

@@ -48,7 +48,8 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class ServicePlan(msgspec.Struct, frozen=True):
-    """What becomes of a service. id: empty for a new one. instances: how many are wanted now."""
+    """What becomes of a service. id: empty for a new one. instances: how many are wanted now. everywhere: it is a
+    system service, and has its instances by itself."""
 
     name: str
     namespace: str
@@ -56,6 +57,7 @@ class ServicePlan(msgspec.Struct, frozen=True):
     id: str = ""
     changes: tuple[Change, ...] = ()
     instances: int = 0
+    everywhere: bool = False
 
 
 class ApplicationPlan(msgspec.Struct, frozen=True):
@@ -116,9 +118,7 @@ def plan_for(root: RootClient, sla: Json) -> list[ApplicationPlan]:
 
 
 def _created(declared: Declared) -> ApplicationPlan:
-    services = tuple(
-        ServicePlan(each["microservice_name"], each["microservice_namespace"], "create") for each in declared.services
-    )
+    services = tuple(_new(each) for each in declared.services)
     return ApplicationPlan(declared.name, declared.namespace, "create", services=services)
 
 
@@ -126,9 +126,8 @@ def _changed(root: RootClient, declared: Declared, there: Application) -> Applic
     known = {(each.name, each.namespace): each for each in root.services(there.id)}
     services = []
     for raw in declared.services:
-        name = (raw["microservice_name"], raw["microservice_namespace"])
-        service = known.pop(name, None)
-        services.append(ServicePlan(*name, "create") if service is None else _compared(root, raw, service))
+        service = known.pop((raw["microservice_name"], raw["microservice_namespace"]), None)
+        services.append(_new(raw) if service is None else _compared(root, raw, service))
     left = tuple(_as_it_is(each) for each in known.values())
     changes: tuple[Change, ...] = ()
     description = declared.raw.get("application_desc")
@@ -138,8 +137,14 @@ def _changed(root: RootClient, declared: Declared, there: Application) -> Applic
     return ApplicationPlan(there.name, there.namespace, action, there.id, changes, tuple(services), left)
 
 
+def _new(raw: Json) -> ServicePlan:
+    name, namespace = raw["microservice_name"], raw["microservice_namespace"]
+    return ServicePlan(name, namespace, "create", everywhere=raw.get("mode") == "global")
+
+
 def _as_it_is(service: Service) -> ServicePlan:
-    return ServicePlan(service.name, service.namespace, "none", service.id, instances=sum(service.phases.values()))
+    instances, everywhere = sum(service.phases.values()), service.mode == "global"
+    return ServicePlan(service.name, service.namespace, "none", service.id, (), instances, everywhere)
 
 
 def _compared(root: RootClient, raw: Json, service: Service) -> ServicePlan:

@@ -87,7 +87,10 @@ class Rollout(msgspec.Struct, frozen=True):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A service. In a list it has `phases`, how many instances are in each; alone it has its `instances`, by number."""
+    """A service. In a list it has `phases`, how many instances are in each; alone it has its `instances`, by number.
+
+    mode: `global` for a system service, which has one instance on each node that it matches.
+    """
 
     id: str
     name: str
@@ -98,6 +101,7 @@ class Service(msgspec.Struct, frozen=True):
     instances: tuple[Instance, ...] = field(name="slots", default=())
     phases: dict[str, int] = field(name="instances", default_factory=dict)
     rollout: Rollout = Rollout()
+    mode: str = "replicated"
 
 
 class Cluster(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: of this attempt; service, number: the slot as the user knows it; epoch: raised each time the slot is given
     away; specification: digest of what to run. request: id of the user's request that it follows from, for the logs.
+    pin: id of the only child below that it may be given to; empty: any.
     """
 
     id: str
@@ -23,6 +24,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: int
     specification: str
     request: str = ""
+    pin: tuple[str, ...] = ()
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):

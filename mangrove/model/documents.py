@@ -40,6 +40,10 @@ CLAIMS = "claims"  # Claim by a hash of caller and key, written by the API with 
 META = "meta"  # this store's own id, term and what else there is only one of
 
 
+#: How many instances a service has, in Docker Swarm's words.
+Mode = Literal["replicated", "global"]
+
+
 class Application(msgspec.Struct, frozen=True):
     """A named group of services of one owner (a user name). organization: an id; empty for the one named `root`."""
 
@@ -56,6 +60,7 @@ class Service(msgspec.Struct, frozen=True):
     """What a user declared. `declared` keeps the SLA's own fields as they came; `next_number` is never taken back.
 
     owner, organization: of its application. addresses: in the network between services, its own until it is deleted.
+    mode: `replicated`, as many instances as users ask for; `global`, a system service: one on each node that it matches.
     """
 
     id: str
@@ -69,13 +74,15 @@ class Service(msgspec.Struct, frozen=True):
     organization: str = ""
     addresses: tuple[ServiceAddress, ...] = ()
     wiring: Wiring = UNWIRED
+    mode: Mode = "replicated"
 
 
 class Slot(msgspec.Struct, frozen=True):
     """An instance that is wanted (`run`) or no longer wanted (`stop`); a slot once stopped never runs again.
 
     id: `service.number` at the root, the root's attempt id at a cluster. epoch: of the parent's attempt (cluster only).
-    request: id of the request that wrote it last, for the logs.
+    request: id of the request that wrote it last, for the logs. pin: id of the only child that it may be given to, and
+    then of the only one below that; empty: any.
     """
 
     id: str
@@ -85,6 +92,7 @@ class Slot(msgspec.Struct, frozen=True):
     desired: Literal["run", "stop"] = "run"
     epoch: int = 0
     request: str = ""
+    pin: tuple[str, ...] = ()
 
 
 class Given(msgspec.Struct, frozen=True, omit_defaults=True):

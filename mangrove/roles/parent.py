@@ -40,6 +40,7 @@ from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
 from mangrove.roles.network import NetworkRole
 from mangrove.roles.slots import Slots
+from mangrove.roles.system_services import SystemServices, Without
 from mangrove.roles.terms import Terms
 from mangrove.roles.view import FleetView
 from mangrove.store.interface import Change, Gap, Lease, Store, StoreUnavailable
@@ -190,6 +191,16 @@ class Parent:
             observed=self._children.observed,
             position=position,
         )
+        self._system = SystemServices(
+            store,
+            lease,
+            self.fleet,
+            self.link.peers,
+            self._slots.wanted,
+            lambda: self._adopting.known.values(),
+            catalogue,
+            clock,
+        )
         self._assign()
 
     # -- what comes in
@@ -211,6 +222,7 @@ class Parent:
         if self._hears_clusters:
             self._chronicle.heed(self.link.events)
             self._chronicle.work()
+            self._system.heed(self.link.events)
         self._adopting.heed(self.link.events)
         self.network.heed(self.link.events)
         self._adopting.ask()
@@ -218,6 +230,9 @@ class Parent:
         try:
             self._follow_store()
             waits = self._waits(now)
+            if self._hears_clusters and not waits and not self._adopting.asking:
+                self._system.work()
+                self._follow_store()
             if not waits:
                 self._adopting.settle()
                 self._slots.decide(self._view, may_refuse=self._may_refuse())
@@ -239,7 +254,7 @@ class Parent:
         """When `work` wants to be called at the latest (`Clock.now` seconds)."""
         now = self.clock.now()
         wake = min(self.link.next_wake(now), now + self._slots.seconds_to_wake(), self._chronicle.next_wake())
-        wake = min(wake, self._adopting.next_wake())
+        wake = min(wake, self._adopting.next_wake(), self._system.next_wake())
         return min(wake, now + 1.0) if self._ledger.unavailable else wake
 
     def call(
@@ -327,6 +342,10 @@ class Parent:
         """Why the store cannot be written just now, or empty."""
         return self._ledger.unavailable
 
+    def without(self, service: str) -> list[Without]:
+        """The nodes that have no instance of a system service, and why."""
+        return self._system.without(service)
+
     def is_given_up(self, placement: Placement) -> bool:
         """Whether what is left of a slot may be run elsewhere, since nobody here has heard of it for long enough."""
         left = (placement.current,) if placement.current is not None else placement.leaving
@@ -372,6 +391,7 @@ class Parent:
                 self._identified(stored.read(Identity))
             slots = self.store.load(documents.SLOTS)
             self._slots.replace_all({stored.id: stored.read(Slot) for stored in slots})
+            self._system.load()
             for stored in self.store.load(documents.ADOPTED):
                 self._adopting.changed(stored.id, stored.read(Adopted))
             holds = {stored.id: stored.read(Hold) for stored in self.store.load(documents.HOLDS)}
@@ -389,9 +409,12 @@ class Parent:
             self._slots.hold_changed(change.id, None if document is None else msgspec.convert(document, Hold))
         elif change.collection == documents.IDENTITIES and document is not None:
             self._identified(msgspec.convert(document, Identity))
+        elif change.collection == documents.SERVICES:
+            self._system.changed(change.id, document)
 
     def _identified(self, identity: Identity) -> None:
         self._children.identified(identity)
+        self._system.cluster_changed()
         if identity.revoked:
             self._chronicle.forget(identity.id)
             self.network.revoked(identity.id)

@@ -157,6 +157,8 @@ class Slots:
         slot = self._named.get((attempt.service, attempt.number))
         if slot is None or slot not in self.wanted or self.wanted[slot].desired == "stop":
             return ""
+        if self.wanted[slot].pin not in ((), (child, *attempt.pin)):
+            return ""
         placement = self.placements.get(slot) or Placement(slot)
         current = placement.current
         stands &= current is None or current.epoch < attempt.epoch
@@ -287,6 +289,7 @@ class Slots:
         if held is not None and slot is not None and slot.desired == "run" and placement.final is None:
             decision = hold(without_successor(placement, view, held.text, wall), view, wall, held.text)
         else:
+            may_refuse &= slot is None or not slot.pin  # who is above has nowhere else for it
             decision = decide(now, placement, view, wall, self._new_id, may_refuse=may_refuse)
         for told in decision.told:
             self._journal.tell(told.kind, _subject(id, slot), f"{self._name(slot)} {told.text}")
@@ -466,7 +469,15 @@ class Slots:
     def _give(self, id: str, given: Given) -> None:
         slot = self.wanted.get(id)
         if slot is not None:
-            attempt = Attempt(given.attempt, slot.service, slot.number, given.epoch, given.specification, slot.request)
+            attempt = Attempt(
+                given.attempt,
+                slot.service,
+                slot.number,
+                given.epoch,
+                given.specification,
+                slot.request,
+                slot.pin[1:],
+            )
             self._moves.setdefault(given.child, ({}, set()))[0][given.attempt] = attempt
 
     def _drop(self, id: str, slot: Slot | None) -> None:

@@ -13,6 +13,7 @@ from mangrove.model.documents import Given, Refusal, Slot
 from mangrove.model.specification import USUAL, Disconnect
 from mangrove.placement.engine import fits_instead, place, place_many, scores_of
 from mangrove.placement.fleet import Fleet
+from mangrove.placement.pinned import place_on
 from mangrove.placement.preemption import displace
 from mangrove.placement.request import kinds_of, priority_of
 from mangrove.reconcile.absence import NO_NEWS, Absence, time_to_have_stopped
@@ -114,6 +115,8 @@ class FleetView:
         return Chosen(instead_of.child) if fits_instead(self._fleet, specification, instead_of.attempt) else answer
 
     def _place(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Chosen | NoFit:
+        if slot.pin:
+            return place_on(self._fleet, self._catalogue[slot.specification], slot.pin, avoid, refused)
         # A thousand slots of one service that fits nowhere are one question, not a thousand.
         question = (slot.specification, avoid, frozenset(refused.items()))
         known = self._misfits.get(question)

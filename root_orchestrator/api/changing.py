@@ -18,7 +18,7 @@ from mangrove.model.specification import Specification
 from mangrove.store.interface import ABSENT, Operation, Put, Store
 from root_orchestrator.api.catalog import Catalog, Found
 from root_orchestrator.api.declared import DeclaredService
-from root_orchestrator.api.desired import renamed, stopped
+from root_orchestrator.api.desired import refuse_counting, renamed, stopped
 from root_orchestrator.api.service_addresses import ServiceAddresses
 from root_orchestrator.api.views import InstanceView, Views
 from root_orchestrator.auth.users import Caller
@@ -71,6 +71,11 @@ class Changing(Writer):
                     f"microservice_name: application {application.id} has another service "
                     f'"{declared.name}" in namespace "{declared.namespace}"; choose another name or namespace'
                 )
+        if declared.mode != found.value.mode:
+            raise Conflict(
+                f"mode: is {declared.mode}, and {found.value.name} was declared as {found.value.mode}; "
+                "it stays so: delete it and create it anew"
+            )
         declared = renamed(declared, application)
         newer = declared.specification
         addresses, writes = self._addresses.settle(id, found.value.addresses, declared.addresses, set())
@@ -113,6 +118,7 @@ class Changing(Writer):
     def _scale(self, caller: Caller, id: str, instances: int) -> Scaled:
         found = self._catalog.service(caller, id)
         service = found.value
+        refuse_counting(service)
         slots = self._catalog.wanted_slots([id])[id]
         surplus = len(slots) - instances
         operations: list[Operation] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mangrove.model.documents import Mode
 from mangrove.model.network import UNWIRED, Policy, Wiring
 from mangrove.model.specification import Specification
 
@@ -27,7 +28,10 @@ DEFAULT_WISHES = (AddressWish("round_robin", 4), AddressWish("round_robin", 6))
 
 @dataclass(frozen=True, slots=True)
 class DeclaredService:
-    """A service as it was read: what to run, and what was declared, as it came; its addresses, and how it is wired."""
+    """A service as it was read: what to run, and what was declared, as it came; its addresses, and how it is wired.
+
+    mode: see `Service`.
+    """
 
     name: str
     namespace: str
@@ -35,6 +39,7 @@ class DeclaredService:
     declared: dict[str, Any]
     addresses: tuple[AddressWish, ...] = DEFAULT_WISHES
     wiring: Wiring = UNWIRED
+    mode: Mode = "replicated"
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,7 @@ class Desired(Writer):
 
     def _add_instance(self, caller: Caller, service: str) -> int:
         found = self._catalog.service(caller, service)
+        refuse_counting(found.value)
         number = found.value.next_number
         counted = msgspec.structs.replace(found.value, next_number=number + 1)
         slot = Slot(f"{service}.{number}", service, number, found.value.specification, request=request_id())
@@ -202,7 +203,7 @@ class Desired(Writer):
         return number
 
     def _remove_instances(self, caller: Caller, service: str, number: int) -> None:
-        self._catalog.service(caller, service)
+        refuse_counting(self._catalog.service(caller, service).value)
         slots = self._catalog.wanted_slots([service])[service]
         if number != ALL_INSTANCES:
             slots = [slot for slot in slots if slot.value.number == number]
@@ -231,6 +232,7 @@ class Desired(Writer):
             declared=declared.declared,
             organization=organization,
             wiring=declared.wiring,
+            mode=declared.mode,
         )
 
     def _writes_of(
@@ -269,6 +271,15 @@ def renamed(declared: DeclaredService, parent: Application) -> DeclaredService:
     name = _full_name(parent, declared.name, declared.namespace)
     specification = msgspec.structs.replace(declared.specification, name=name)
     return replace(declared, specification=specification)
+
+
+def refuse_counting(service: Service) -> None:
+    """Raise Conflict for a system service: how many instances it has is not for users to say."""
+    if service.mode == "global":
+        raise Conflict(
+            f"{service.name} is a system service (mode: global): it has one instance on each node that it matches, and "
+            "none can be added or removed by hand; change its constraints, or delete it"
+        )
 
 
 def _full_name(application: Application, name: str, namespace: str) -> str:

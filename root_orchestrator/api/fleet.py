@@ -13,6 +13,7 @@ from mangrove.model.specification import Specification
 from mangrove.placement.engine import Judgement
 from mangrove.placement.trial import Trial
 from mangrove.roles.streams import Source
+from mangrove.roles.system_services import Without
 
 #: The last piece of an answer that breaks off, made of why it does.
 Apology = Callable[[str], bytes]
@@ -34,6 +35,9 @@ class Fleet(Protocol):
 
     def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
         """What placement has to say about one more instance, and which clusters refused it. Raises Unavailable."""
+
+    def without(self, service: str) -> Sequence[Without]:
+        """The nodes that have no instance of a system service (an id), and why. Raises Unavailable."""
 
     def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
         """What would become of so many instances of each specification, one after the other. Raises Unavailable."""
@@ -65,6 +69,9 @@ class NoFleet:
         return {}
 
     def judge(self, specification: Specification, refused: Mapping[str, Refusal]) -> Judgement:
+        raise Unavailable(_NO_CLUSTERS)
+
+    def without(self, service: str) -> Sequence[Without]:
         raise Unavailable(_NO_CLUSTERS)
 
     def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:

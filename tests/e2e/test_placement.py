@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from mangrove.base.errors import Conflict
 from tests.e2e.conftest import MakeTree
 from tests.e2e.programs import eventually
-from tests.e2e.tree import Tree
+from tests.e2e.tree import Tree, process
 
 #: Each node is the only one that something asks for.
 NODES = {
@@ -134,3 +135,22 @@ def test_a_drained_node_hands_over_what_it_runs_and_keeps_what_fits_nowhere_else
     eventually(lambda: not any(each.cordoned for each in tree.client.nodes()), "the root to see it")
     assert tree.wait_running(moves)[0].node == "alp", "nothing comes back by itself"
     tree.client.delete_service(moves)
+
+
+def test_a_system_service_runs_on_each_node_that_matches_also_on_one_that_joins(tree: Tree) -> None:
+    [service] = tree.create(process("sleep", "1000", mode="global", constraints=[OWNED, label("exists")]))
+    assert {each.node for each in tree.wait_running(service, 2)} == {"harbour", "alp"}
+    [lab] = tree.client.explain(service)["without"]
+    assert (lab["node"], lab["text"]) == ("lab", "needs label zone: 1 node where none is set")
+    late = tree.add_node("late", "alpha", "--label", "zone=sea")
+    running = tree.wait_running(service, 3)
+    assert {each.node for each in running} == {"harbour", "alp", "late"}
+    late.kill()
+    tree.wait_reason(service, "it belongs on late alone", number=max(each.number for each in running))
+    assert len(tree.instances(service)) == 3, "it waits for its node"
+    late.start()
+    assert tree.wait_running(service, 3) == running, "nothing was begun anew"
+    with pytest.raises(Conflict, match="system service"):
+        tree.client.scale(service, 1)
+    tree.client.delete_service(service)
+    tree.wait_gone(service)

@@ -50,7 +50,7 @@ def _of_wanted(tree: Tree, slot: Slot, running: int) -> str:
         if not placement.reason and placement.current is None:
             return "does not run, and nobody says why"
         wanted = _specification(tree, slot)
-        where = _room_for(tree, wanted)
+        where = _room_for(tree, wanted, slot.pin)
         needs = f"{wanted.resources}{' and its port' if wanted.ports else ''}"
         return f"does not run, and {where} has room for {needs}: {placement.reason or 'placed'}" if where else ""
     word = parent.observed.get(placement.current.attempt) if placement.current is not None else None
@@ -72,9 +72,12 @@ def _specification(tree: Tree, slot: Slot) -> Specification:
     return msgspec.convert(stored.document if stored is not None else {"name": ""}, Specification)
 
 
-def _room_for(tree: Tree, wanted: Specification) -> str:
-    """The name of a node on which this fits beside what runs there and is as important, or nothing."""
+def _room_for(tree: Tree, wanted: Specification, pin: tuple[str, ...]) -> str:
+    """The name of a node on which this fits beside what runs there and is as important, or nothing. pin: the only one
+    that counts."""
     for node in tree.within_reach():
+        if pin and node.identity.id != pin[-1]:
+            continue
         there = [node.specifications[attempt] for attempt in node.runtime.running]
         if wanted.preemption_policy != "never":
             there = [one for one in there if one.one_shot or one.priority >= wanted.priority]

@@ -100,14 +100,14 @@ def routes(catalog: Catalog, desired: Desired, changing: Changing, views: Views,
             READ_APPLICATIONS,
             "List the services of an application",
         ),
-        Route("POST", f"{one}/instance", deploy, CHANGE_APPLICATIONS, "Want one more instance"),
+        Route("POST", f"{one}/instance", deploy, CHANGE_APPLICATIONS, "Want one more instance", (409,)),
         Route(
             "DELETE",
             f"{one}/instance/<number>",
             undeploy,
             CHANGE_APPLICATIONS,
             "Want an instance no more; -1 stands for all",
-            (422,),
+            (409, 422),
         ),
     ]
 

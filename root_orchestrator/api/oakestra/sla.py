@@ -20,6 +20,7 @@ from root_orchestrator.api.declared import DeclaredApplication, DeclaredService
 from root_orchestrator.api.oakestra.sla_fields import (
     architecture_of,
     disconnect_of,
+    mode_of,
     platform_of,
     ports_of,
     preemption_policy_of,
@@ -103,6 +104,7 @@ def _application(application: Application, raw: dict[str, Any], path: str, soone
                 declared,
                 wishes_of(microservice.addresses, f"{path}.microservices[{index}].addresses"),
                 wiring_of(microservice, f"{path}.microservices[{index}]"),
+                mode_of(microservice, f"{path}.microservices[{index}]"),
             )
         )
     field = path + ".microservices[{}].microservice_name"

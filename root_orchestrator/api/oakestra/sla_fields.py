@@ -8,6 +8,7 @@ import re
 from typing import Literal, get_args
 
 from mangrove.base.errors import InvalidInput
+from mangrove.model.documents import Mode
 from mangrove.model.specification import (
     CLOCK_ERROR,
     KILL_TIME,
@@ -141,6 +142,24 @@ def disconnect_of(wish: form.Disconnect, path: str, soonest_stop: float) -> Disc
             f" for clocks, {KILL_TIME:g} s to stop it); choose that or more, or leave `lost_after` out",
         )
     return USUAL if policy == USUAL else policy
+
+
+def mode_of(service: form.Microservice, path: str) -> Mode:
+    """How many instances it has. Raises InvalidInput, also for what means nothing to a system service."""
+    if service.mode in ("", "replicated"):
+        return "replicated"
+    if service.mode != "global":
+        raise InvalidInput(f"{path}.mode", f"{shown(service.mode)} is not known; there are `replicated` and `global`")
+    if service.placement:
+        problem = "stands beside `mode: global`, where there is nothing to choose: it runs on each node; leave it out"
+        raise InvalidInput(f"{path}.placement", problem)
+    for index, wish in enumerate(service.constraints):
+        if wish.type == "latency":
+            problem = (
+                "is `latency`, which is measured: instances of a system service (`mode: global`) would come and go"
+            )
+            raise InvalidInput(f"{path}.constraints[{index}].type", f"{problem}; use `geo`, `label` or `direct`")
+    return "global"
 
 
 def _seconds(value: float | str | None, least: float, path: str) -> float | None:

@@ -254,6 +254,13 @@ class Microservice(msgspec.Struct, frozen=True):
         says("Whether it displaces what is less important when it fits nowhere: `lower_priority`, or `never`."),
     ] = "lower_priority"
     disconnect: Annotated[Disconnect, says("What becomes of it while its node or cluster is not heard.")] = Disconnect()
+    mode: Annotated[
+        Line,
+        says(
+            "`replicated` (when empty): as many instances as you ask for; `global`: a system service, one instance on "
+            "each node that it matches, also on those that join later. Not of Oakestra."
+        ),
+    ] = ""
 
 
 class Application(msgspec.Struct, frozen=True):

@@ -55,7 +55,8 @@ def _keep(store: Store, asker: Caller, found: Adopted) -> None:
         service, operations = stored.read(Service), []
     counted = msgspec.structs.replace(service, next_number=max(service.next_number, attempt.number + 1))
     id = f"{service.id}.{attempt.number}"
-    slot = Slot(id, service.id, attempt.number, attempt.specification, request=request_id())
+    pin = (found.child, *attempt.pin) if attempt.pin else ()
+    slot = Slot(id, service.id, attempt.number, attempt.specification, request=request_id(), pin=pin)
     expected = ABSENT if stored is None else stored.revision
     operations.append(Put(SERVICES, service.id, msgspec.to_builtins(counted), expected))
     operations.append(Put(SLOTS, id, msgspec.to_builtins(slot), ABSENT))

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from mangrove.base.errors import InvalidInput, MangroveError, Unavailable
-from mangrove.model.documents import Refusal
+from mangrove.model.documents import Mode, Refusal
 from mangrove.model.phases import Phase
 from mangrove.model.specification import Specification
 from mangrove.placement.engine import Judgement
@@ -85,14 +85,25 @@ class Displaced(msgspec.Struct, frozen=True):
     node: str
 
 
+class NodeWithout(msgspec.Struct, frozen=True):
+    """A node (cluster, node: names) that has no instance of a system service, and why."""
+
+    cluster: str
+    node: str
+    text: str
+
+
 class Explained(msgspec.Struct, frozen=True):
     """A service and each of its slots. displaces: who would make room for one more that fits nowhere, by what the
-    clusters have told."""
+    clusters have told. without: of a system service, the nodes that have none; `choice` and `displaces` then say
+    nothing of interest, for nothing is chosen."""
 
     id: str
+    mode: Mode
     choice: Choice
     slots: list[SlotExplained]
     displaces: list[Displaced]
+    without: list[NodeWithout]
 
 
 class Trying(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,7 +184,9 @@ def routes(catalog: Catalog, fleet: Fleet, views: Views) -> list[Route]:
         own = {slot: choices.get(_question(one)) for slot, one in refused.items()}
         displaces = _displaced(views, catalog, [(view.specification, trial) for trial in trials])
         slots = [_slot(each, own.get(each.slot.id), choice) for each in view.instances]
-        return Explained(view.service.id, choice, slots, displaces[0] if displaces else [])
+        mode, without = view.service.mode, fleet.without(service) if view.service.mode == "global" else ()
+        nodes = [NodeWithout(*each) for each in without]
+        return Explained(view.service.id, mode, choice, slots, displaces[0] if displaces else [], nodes)
 
     def try_sla(query: Trying, body: Annotated[object, Agreement]) -> Tried:
         services = [service for application in read_sla(body, fleet.soonest_stop()) for service in application.services]

@@ -6,6 +6,7 @@ from typing import Literal, TypedDict
 
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
+from mangrove.model.documents import Mode
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
@@ -129,6 +130,7 @@ class ServiceAnswer(TypedDict):
     namespace: str
     application: str
     owner: str
+    mode: Mode
     specification: Specification
     rollout: RolloutAnswer
     slots: list[SlotAnswer]

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from mangrove.base.clock import Clock
-from mangrove.model.documents import APPLICATIONS, SERVICES, Application, Service
+from mangrove.model.documents import APPLICATIONS, SERVICES, Application, Mode, Service
 from mangrove.model.phases import Phase
 from mangrove.roles.routes import Route
 from mangrove.store.interface import Store
@@ -54,6 +54,7 @@ class ServiceSummary(msgspec.Struct, frozen=True):
     application: str
     owner: str
     instances: dict[str, int]
+    mode: Mode
 
 
 def routes(store: Store, clock: Clock, catalog: Catalog, changing: Changing, views: Views) -> list[Route]:
@@ -103,6 +104,7 @@ def routes(store: Store, clock: Clock, catalog: Catalog, changing: Changing, vie
             "namespace": view.service.namespace,
             "application": view.service.application,
             "owner": view.service.owner,
+            "mode": view.service.mode,
             "specification": answers.whole(view.specification),
             "rollout": {
                 "updated": rollout.updated,
@@ -128,6 +130,7 @@ def routes(store: Store, clock: Clock, catalog: Catalog, changing: Changing, vie
             scale,
             CHANGE_APPLICATIONS,
             "Want so many instances of a service",
+            (409,),
             example={"instances": 3},
         ),
     ]
@@ -136,4 +139,6 @@ def routes(store: Store, clock: Clock, catalog: Catalog, changing: Changing, vie
 def _summary(view: ServiceView) -> ServiceSummary:
     service = view.service
     phases = Counter(instance.status.phase.value for instance in view.instances)
-    return ServiceSummary(service.id, service.name, service.namespace, service.application, service.owner, dict(phases))
+    return ServiceSummary(
+        service.id, service.name, service.namespace, service.application, service.owner, dict(phases), service.mode
+    )

@@ -1,0 +1,59 @@
+"""Which nodes should have an instance of a system service."""
+
+from __future__ import annotations
+
+import pytest
+
+from mangrove.model.documents import Slot
+from mangrove.reconcile.system import Changes, Pin, Verdict, changes, verdict
+
+N1: Pin = ("c", "n1")
+N2: Pin = ("c", "n2")
+
+
+def slot(number: int, pin: Pin) -> Slot:
+    return Slot(f"s.{number}", "s", number, "spec", pin=pin)
+
+
+@pytest.mark.parametrize(
+    ("matches", "live", "cordoned", "drained", "alone", "expected"),
+    [
+        (True, True, False, False, False, Verdict.WANTED),
+        (True, False, False, False, False, Verdict.KEPT),  # it is waited for
+        (True, True, True, False, True, Verdict.KEPT),
+        (True, True, True, True, False, Verdict.KEPT),  # others are still there
+        (True, True, True, True, True, Verdict.UNWANTED),
+        (False, True, False, False, False, Verdict.UNWANTED),  # its labels changed
+        (False, False, False, False, False, Verdict.UNWANTED),
+    ],
+)
+def test_what_a_node_means(
+    matches: bool, live: bool, cordoned: bool, drained: bool, alone: bool, expected: Verdict
+) -> None:
+    assert verdict(matches=matches, live=live, cordoned=cordoned, drained=drained, alone=alone) is expected
+
+
+def test_a_node_without_gets_one_and_one_that_should_have_none_loses_it() -> None:
+    verdicts = {N1: Verdict.WANTED, N2: Verdict.UNWANTED}
+    assert changes([slot(0, N2)], verdicts, ()) == Changes((N1,), ("s.0",))
+    assert changes([slot(1, N1)], verdicts, ()) == Changes()
+
+
+def test_a_node_that_is_kept_loses_nothing_and_gets_nothing() -> None:
+    assert changes([slot(0, N1)], {N1: Verdict.KEPT, N2: Verdict.KEPT}, ()) == Changes()
+
+
+def test_a_node_that_its_cluster_does_not_have_any_more_loses_it() -> None:
+    assert changes([slot(0, N1)], {}, ()) == Changes((), ("s.0",))
+
+
+def test_nothing_is_concluded_of_a_cluster_that_has_not_told_of_its_nodes() -> None:
+    assert changes([slot(0, N1)], {}, {"c"}) == Changes()
+
+
+def test_of_two_on_one_node_the_elder_stays() -> None:
+    assert changes([slot(2, N1), slot(1, N1)], {N1: Verdict.WANTED}, ()) == Changes((), ("s.2",))
+
+
+def test_what_belongs_nowhere_is_no_instance_of_a_system_service() -> None:
+    assert changes([slot(0, ())], {}, {"c"}) == Changes((), ("s.0",))

@@ -36,25 +36,28 @@ def verdict(*, matches: bool, live: bool, cordoned: bool, drained: bool, alone: 
     """What a node means. cordoned, drained: it or its cluster. alone: whether nothing but system services is there.
 
     A cordoned node gets none and keeps what it has. From one that is drained they go last, when all else has gone: what
-    is moving away may still need what they do, such as to collect logs.
+    is moving away may still need what they do, such as to collect logs. Of one that is not heard nothing is concluded.
     """
-    if not matches or (drained and alone):
+    if live and (not matches or (drained and alone)):
         return Verdict.UNWANTED
     return Verdict.KEPT if cordoned or drained or not live else Verdict.WANTED
 
 
-def changes(slots: Iterable[Slot], verdicts: Mapping[Pin, Verdict], unheard: Collection[str]) -> Changes:
+def changes(
+    slots: Iterable[Slot], verdicts: Mapping[Pin, Verdict], clusters: Collection[str], refused: Collection[str]
+) -> Changes:
     """What is to be wanted anew, and what no more.
 
-    slots: of one service, those that are wanted. verdicts: of all nodes that there are. unheard: clusters that have not
-    yet told of their nodes; what is there stays.
+    slots: of one service, those that are wanted. verdicts: of all nodes that their clusters tell of. clusters: all
+    there are. refused: slots of which their cluster has said that it cannot have them, since their node was removed.
+    Only that counts: a cluster may not have told of its nodes yet, or have lost what it knew of them.
     """
     there: set[Pin] = set()
     stopped: list[str] = []
     for slot in sorted(slots, key=lambda slot: slot.number):
         pin = slot.pin
-        known = pin in verdicts or not pin or pin[0] not in unheard
-        if known and (pin in there or verdicts.get(pin, Verdict.UNWANTED) is Verdict.UNWANTED):
+        gone = not pin or pin[0] not in clusters or (pin not in verdicts and slot.id in refused)
+        if gone or pin in there or verdicts.get(pin) is Verdict.UNWANTED:
             stopped.append(slot.id)
         else:
             there.add(pin)

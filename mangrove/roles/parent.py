@@ -197,6 +197,7 @@ class Parent:
             self.fleet,
             self.link.peers,
             self._slots.wanted,
+            self._slots.placements,
             lambda: self._adopting.known.values(),
             catalogue,
             clock,
@@ -402,7 +403,10 @@ class Parent:
         self.on_store(change)
         document = change.document
         if change.collection == documents.SLOTS:
-            self._slots.change(change.id, None if document is None else msgspec.convert(document, Slot))
+            slot = None if document is None else msgspec.convert(document, Slot)
+            self._slots.change(change.id, slot)
+            if slot is not None and slot.desired == "stop":
+                self._system.slot_changed(slot.service)
         elif change.collection == documents.ADOPTED:
             self._adopting.changed(change.id, None if document is None else msgspec.convert(document, Adopted))
         elif change.collection == documents.HOLDS:

@@ -289,7 +289,8 @@ class Slots:
         if held is not None and slot is not None and slot.desired == "run" and placement.final is None:
             decision = hold(without_successor(placement, view, held.text, wall), view, wall, held.text)
         else:
-            may_refuse &= slot is None or not slot.pin  # who is above has nowhere else for it
+            # What is pinned has no other place, so it is handed back only to say that its own was removed.
+            may_refuse &= slot is None or not slot.pin or view.removed(slot.pin[0])
             decision = decide(now, placement, view, wall, self._new_id, may_refuse=may_refuse)
         for told in decision.told:
             self._journal.tell(told.kind, _subject(id, slot), f"{self._name(slot)} {told.text}")

@@ -19,9 +19,9 @@ from mangrove.base.clock import Clock
 from mangrove.link import parent_events as link
 from mangrove.link.messages import NODES
 from mangrove.link.parent import Peer
-from mangrove.model.child import NodeView
-from mangrove.model.documents import SERVICES, SLOTS, Adopted, Service, Slot
-from mangrove.placement.fleet import Fleet, Row
+from mangrove.model.child import Capacity, NodeView
+from mangrove.model.documents import SERVICES, SLOTS, Adopted, Placement, Service, Slot
+from mangrove.placement.fleet import Fleet, Row, undated
 from mangrove.placement.pinned import matching, why_not
 from mangrove.reconcile.system import Changes, Pin, Verdict, changes, verdict
 from mangrove.roles.catalogue import Catalogue
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks: as often as a cluster sums up what changed on its nodes.
 _PERIOD = 0.25
+#: The same while instances belong on nodes that nobody tells of, and their clusters may say that these were removed.
+_MISSING_PERIOD = 2.0
 #: Slots written at once: a batch that a store writes in some milliseconds; the rest follows with the next look.
 _BATCH = 1000
 
@@ -44,7 +46,8 @@ class Without(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """What counts of a node. instances: that are there, if it is drained. cordoned, drained: it, or its cluster."""
+    """What counts of a node. live: it is heard, and has said what it is. instances: that are there, if it is
+    drained. cordoned, drained: it, or its cluster."""
 
     name: str
     live: bool
@@ -56,11 +59,13 @@ class _Node(NamedTuple):
     def of(cls, view: NodeView, cluster: Row) -> _Node:
         drained = view.drained or cluster.drained
         instances = view.instances if drained else 0
-        return cls(view.name, view.state == "live", view.cordoned or cluster.cordoned, drained, instances)
+        live = view.state == "live" and undated(view.capacity) != Capacity()  # and has said what it is
+        return cls(view.name, live, view.cordoned or cluster.cordoned, drained, instances)
 
 
 class SystemServices:
-    """fleet: the clusters; peers: their links; wanted: all slots; adopted: what runs and the store does not know."""
+    """fleet: the clusters; peers: their links; wanted, placements: all slots; adopted: what runs, and the store does
+    not know."""
 
     def __init__(
         self,
@@ -69,6 +74,7 @@ class SystemServices:
         fleet: Fleet,
         peers: Mapping[str, Peer],
         wanted: Mapping[str, Slot],
+        placements: Mapping[str, Placement],
         adopted: Callable[[], Iterable[Adopted]],
         catalogue: Catalogue,
         clock: Clock,
@@ -78,6 +84,7 @@ class SystemServices:
         self._clusters = fleet
         self._peers = peers
         self._wanted = wanted
+        self._placements = placements
         self._adopted = adopted
         self._catalogue = catalogue
         self._clock = clock
@@ -88,6 +95,7 @@ class SystemServices:
         self._views: dict[str, tuple[NodeView, object]] = {}  # node → what `_seen` has of it is made of this
         self._news = True  # of services and clusters
         self._heard = False  # whether a cluster has told of its nodes since the last look
+        self._missing = False  # whether there are instances on nodes that no cluster tells of
         self._looked = -math.inf
         self.load()
 
@@ -105,6 +113,10 @@ class SystemServices:
         else:
             self._services.pop(id, None)
 
+    def slot_changed(self, service: str) -> None:
+        """A slot is wanted no more: by a user's word, unless by ours."""
+        self._news |= service in self._services
+
     def cluster_changed(self) -> None:
         """A cluster was cordoned or drained, or removed."""
         self._news = True
@@ -119,10 +131,10 @@ class SystemServices:
     def work(self) -> None:
         """Write what is due, if there is anything. Raises StoreUnavailable, StaleLease."""
         now = self._clock.now()
-        if not self._services or now < self._looked + _PERIOD or not (self._news or self._heard):
+        if now < self.next_wake():
             return
         self._looked, news, self._news, self._heard = now, self._news, False, False
-        if not (self._mirror() or news):
+        if not (self._mirror() or news or self._missing):
             return
         slots: dict[str, list[Slot]] = {service: [] for service in self._services}
         pinned = Counter[Pin]()
@@ -132,12 +144,22 @@ class SystemServices:
                 pinned[slot.pin] += 1
         for service in self._services.values():
             verdicts = self._verdicts(service, pinned)
-            if changes(slots[service.id], verdicts, self._unheard()) != Changes():
+            if self._changes(slots[service.id], verdicts) != Changes():
                 self._write(service.id, verdicts)
+        self._missing = not pinned.keys() <= self._seen.keys()
+
+    def _changes(self, slots: Iterable[Slot], verdicts: Mapping[Pin, Verdict]) -> Changes:
+        missing = [slot for slot in slots if slot.pin not in verdicts]
+        refused = {
+            slot.id for slot in missing if (known := self._placements.get(slot.id)) is not None and known.refused
+        }
+        return changes(slots, verdicts, self._clusters.rows.keys(), refused)
 
     def next_wake(self) -> float:
         """When `work` wants to be called at the latest (`Clock.now`)."""
-        return self._looked + _PERIOD if self._services and (self._news or self._heard) else math.inf
+        if not self._services or not (self._news or self._heard or self._missing):
+            return math.inf
+        return self._looked + (_PERIOD if self._news or self._heard else _MISSING_PERIOD)
 
     def without(self, service: str) -> list[Without]:
         """The nodes that have no instance of a system service, and why, by their names."""
@@ -146,7 +168,8 @@ class SystemServices:
             return []
         self._mirror()
         there = {slot.pin for slot in self._wanted.values() if slot.service == service and slot.desired == "run"}
-        found = [Without(self._clusters.rows[id].name, "", "has not told of its nodes yet") for id in self._unheard()]
+        unheard = self._clusters.rows.keys() - self._told
+        found = [Without(self._clusters.rows[id].name, "", "has not told of its nodes yet") for id in unheard]
         for pin, node in self._seen.items():
             if pin not in there:
                 found.append(Without(self._clusters.rows[pin[0]].name, node.name, self._why(known, pin, node)))
@@ -161,9 +184,6 @@ class SystemServices:
             if held:
                 return f"{what}: it gets nothing new"
         return "will get one" if node.live else "is not connected"
-
-    def _unheard(self) -> set[str]:
-        return self._clusters.rows.keys() - self._told
 
     def _verdicts(self, service: Service, pinned: Mapping[Pin, int]) -> dict[Pin, Verdict]:
         specification = self._catalogue[service.specification]
@@ -213,7 +233,7 @@ class SystemServices:
             return
         service, known = stored.read(Service), {one.id: (one.read(Slot), one.revision) for one in read}
         slots = [slot for slot, _ in known.values() if slot.desired == "run"]
-        due = changes(slots, verdicts, self._unheard())
+        due = self._changes(slots, verdicts)
         runs = {
             (kept.child, *kept.attempt.pin): kept.attempt.number
             for kept in self._adopted()

@@ -153,6 +153,11 @@ class FleetView:
     def may_leave(self, slot: str, child: str) -> bool:
         return self._turns.get(child, slot) == slot
 
+    def removed(self, child: str) -> bool:
+        """Whether a child was removed, or has left; not of one that nobody knows."""
+        identity = self._children.identities.get(child)
+        return identity is not None and identity.revoked
+
     def ends_by_itself(self, specification: str) -> bool:
         return self._catalogue[specification].one_shot
 

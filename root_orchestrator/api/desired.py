@@ -203,7 +203,9 @@ class Desired(Writer):
         return number
 
     def _remove_instances(self, caller: Caller, service: str, number: int) -> None:
-        refuse_counting(self._catalog.service(caller, service).value)
+        found = self._catalog.service(caller, service)
+        if number == ALL_INSTANCES:
+            refuse_counting(found.value)
         slots = self._catalog.wanted_slots([service])[service]
         if number != ALL_INSTANCES:
             slots = [slot for slot in slots if slot.value.number == number]
@@ -277,8 +279,8 @@ def refuse_counting(service: Service) -> None:
     """Raise Conflict for a system service: how many instances it has is not for users to say."""
     if service.mode == "global":
         raise Conflict(
-            f"{service.name} is a system service (mode: global): it has one instance on each node that it matches, and "
-            "none can be added or removed by hand; change its constraints, or delete it"
+            f"{service.name} is a system service (mode: global): it has one instance on each node that it matches, as "
+            "many as there are; change its constraints, or delete it"
         )
 
 

@@ -38,7 +38,7 @@ def service(root: RootApi) -> str:
     ("method", "path", "body"),
     [
         ("POST", "/api/service/{}/instance", None),
-        ("DELETE", "/api/service/{}/instance/0", None),
+        ("DELETE", "/api/service/{}/instance/-1", None),
         ("PUT", "/api/v1/services/{}/scale", {"instances": 3}),
         ("PUT", "/api/v1/services/{}/scale", {"instances": 0}),
     ],
@@ -52,6 +52,11 @@ def test_its_instances_are_not_counted_by_hand(
     assert "one instance on each node that it matches" in answer.json["message"]
     assert "delete it" in answer.json["message"]
     assert root.store.revision() == revision
+
+
+def test_one_of_them_may_be_taken_away_and_the_controller_says_what_follows(root: RootApi, service: str) -> None:
+    assert root.call("DELETE", f"/api/service/{service}/instance/0").status_code == 200
+    assert root.slots()[f"{service}.0"].desired == "stop"
 
 
 def test_lists_and_answers_say_what_it_is(root: RootApi, service: str) -> None:

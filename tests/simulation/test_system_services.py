@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from unittest.mock import patch
 
 import pytest
 
-from mangrove.identity.join import cordon_child
+from mangrove.identity.join import cordon_child, revoke_child
 from mangrove.model.documents import SERVICES, SLOTS, Service, Slot
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
@@ -50,10 +51,17 @@ def live(seed: int, *, drains: bool) -> tuple[Tree, str]:
     """One life; the tree at its end, and the service."""
     tree = Tree(seed, Plan(storm=100.0, instances=8) if drains else None)
     service: list[str] = []
-    tree.world.later(5.0, lambda: service.append(declare(tree)))
+    users_declare = tree.users.declare
+
+    def declare_all(services: int) -> None:
+        users_declare(services)
+        service.append(declare(tree))
+
+    with_system = patch.object(tree.users, "declare", declare_all)
     if drains:
         tree.world.later(8.0, Operators(tree).work)
-    tree.run()
+    with with_system:
+        tree.run()
     assert tree.world.run(200.0, lambda: not lacks(tree, service[0])), "\n".join(
         [*lacks(tree, service[0]), tree.story()]
     )
@@ -117,6 +125,16 @@ def test_a_node_that_joins_gets_one_and_one_that_is_drained_loses_it_last() -> N
         cordon_child(store, id, False)
         assert tree.world.run(20.0, lambda: not lacks(tree, service)), lacks(tree, service)
         assert {slot.number for slot in slots_of(tree, service) if slot.pin[1] == id and slot.desired == "run"} == {5}
+        # A user takes one away: there is another at once.
+        tree.users._desired.remove_instances(_CALLER, service, 5)
+        tree.root.guarded(lambda: None, tree.root.life)
+        assert tree.world.run(20.0, lambda: {slot.number for slot in slots_of(tree, service)} == {0, 1, 2, 3, 6})
+        # One is removed: its instance goes with it.
+        late.crash()
+        late.buried = True
+        revoke_child(store, id)
+        assert tree.world.run(60.0, lambda: {slot.number for slot in slots_of(tree, service)} == {0, 1, 2, 3})
+        tree.nodes.remove(late)
         # The service is deleted.
         tree.users._desired.delete_service(_CALLER, service)
         tree.root.guarded(lambda: None, tree.root.life)

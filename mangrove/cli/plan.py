@@ -22,7 +22,7 @@ FIELDS = frozenset(
         *("virtualization", "code", "cmd", "args", "environment", "one_shot", "privileged", "platform", "arch"),
         *("memory", "vcpus", "vgpus", "vram", "vtpus", "storage", "resources", "bandwidth_in", "bandwidth_out"),
         *("port", "volumes", "addresses", "constraints", "placement", "disconnect", "connectivity", "target_node"),
-        *("priority", "preemption_policy", "state", "added_files", "sla_violation_strategy"),
+        *("mode", "priority", "preemption_policy", "state", "added_files", "sla_violation_strategy"),
     )
 )
 

@@ -60,7 +60,7 @@ class Service(msgspec.Struct, frozen=True):
     """What a user declared. `declared` keeps the SLA's own fields as they came; `next_number` is never taken back.
 
     owner, organization: of its application. addresses: in the network between services, its own until it is deleted.
-    mode: `replicated`, as many instances as users ask for; `global`, a system service: one on each node that it matches.
+    mode: `replicated`, as many instances as users ask for; `global`, a system service: one on each matching node.
     """
 
     id: str

@@ -137,6 +137,8 @@ class FleetView:
 
     def displace(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Displacement | None:
         avoid |= self._children.suspects | self._failing(slot.specification) | refused.keys()
+        if slot.pin:
+            avoid |= self._fleet.rows.keys() - {slot.pin[0]}
         question = (slot.specification, avoid)
         if question in self._immovable:
             return None

@@ -28,7 +28,7 @@ SEEDS = range(1, 4)
 def declare(tree: Tree) -> str:
     """The service's id."""
     application = tree.users._application
-    declared = DeclaredService("agent", "ns", AGENT, {}, "global")
+    declared = DeclaredService("agent", "ns", AGENT, {}, mode="global")
     [service] = tree.users._desired.add_services(_CALLER, application, [declared])
     return service.id
 

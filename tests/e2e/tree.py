@@ -169,13 +169,13 @@ class Tree:
 
     # What users do
 
-    def create(self, *services: Mapping[str, Any], name: str = "") -> list[str]:
+    def create(self, *services: Mapping[str, Any], name: str = "", namespace: str = "test") -> list[str]:
         """A new application with these services (see `process`); their ids."""
         self._apps += 1
         application = {
             "applicationID": "",
             "application_name": name or f"app{self._apps}",
-            "application_namespace": "test",
+            "application_namespace": namespace,
             "application_desc": "",
             "microservices": [dict(service) for service in services],
         }

@@ -136,7 +136,8 @@ class Tree:
             nodes = {node.name for node in self.client.nodes() if node.state == "live" and node.cluster.name in live}
             wanted = {name for name, node in self.nodes.items() if node.alive}
             counted = all(
-                cluster.capacity.nodes == sum(node.cluster is self.clusters[name] for node in self._live_nodes())
+                # Nodes that are away count too, as long as something is bound on them.
+                cluster.capacity.nodes >= sum(node.cluster is self.clusters[name] for node in self._live_nodes())
                 for name, cluster in live.items()
                 if name in self.clusters
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,11 +15,11 @@ from mangrove.model.child import Capacity, Networking
 from mangrove.model.documents import GRANTS, OBSERVED, SERVICE_ADDRESSES, SERVICES, Granted, Observed, Service
 from mangrove.model.phases import Phase
 from mangrove.network.layout import Layout, layout_of
-from mangrove.store.interface import Put
+from mangrove.store.interface import Lease, Operation, Put
 from mangrove.store.memory import MemoryStore
 from root_orchestrator.api.declared import DEFAULT_WISHES
 from root_orchestrator.api.service_addresses import ServiceAddresses
-from tests.root_api import CLUSTER, NODE, RootApi, microservice
+from tests.root_api import CLUSTER, NODE, RootApi, microservice, sla
 
 SMALL = layout_of(services="10.30.0.0/29")
 
@@ -175,31 +175,41 @@ def test_when_all_addresses_are_taken_it_is_said() -> None:
     assert "all addresses for services are taken (10.30.0.0/29)" in answer.json["message"]
 
 
-def test_many_copies_of_the_api_never_give_one_address_twice() -> None:
-    store = MemoryStore()
-    copies = [RootApi(store, layout=SMALL) for _ in range(6)]
-    answers: list[int] = []
+class Between(MemoryStore):
+    """A store in which somebody else writes right before the next batch of ours."""
 
-    def create(copy: RootApi, number: int) -> None:
-        application = {
-            "application_name": f"app{number}",
-            "application_namespace": "x",
-            "microservices": [microservice("web")],
-        }
-        body = {"sla_version": "v2.0", "customerID": "Admin", "applications": [application]}
-        answers.append(copy.call("POST", "/api/application", json=body).status_code)
+    def __init__(self) -> None:
+        super().__init__()
+        self.other: Callable[[], object] | None = None
 
-    for copy in copies:
-        copy.as_user()
-    threads = [threading.Thread(target=create, args=(copy, number)) for number, copy in enumerate(copies)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == [200] * 6
+    def apply(self, operations: Sequence[Operation], *, lease: Lease | None = None) -> int:
+        other, self.other = self.other, None
+        if other is not None:
+            other()
+        return super().apply(operations, lease=lease)
+
+
+def test_two_copies_of_the_api_never_give_one_address_twice() -> None:
+    store = Between()
+    one, other = RootApi(store, layout=SMALL), RootApi(store, layout=SMALL)
+    other.add_user("ann")
+    one.as_user()
+    other.as_user("ann")
+    body = sla("mine", microservice("web", addresses={"rr_ip": "10.30.0.5"}))
+    store.other = lambda: other.create("theirs", microservice("web", addresses={"rr_ip": "10.30.0.5"}), user="ann")
+    answer = one.call("POST", "/api/application", json=body)
+    assert answer.status_code == 409
+    assert "10.30.0.5 is the address of service" in answer.json["message"]
+
+    for number in range(4):
+        one.create(f"app{number}", microservice("web"))
+    # One is left, and both choose it.
+    store.other = lambda: other.create("last", microservice("web"), user="ann")
+    assert one.call("POST", "/api/application", json=sla("late", microservice("web"))).status_code == 409
     services = [stored.read(Service) for stored in store.load(SERVICES)]
-    assert sorted(each.address for service in services for each in service.addresses) == sorted(taken(copies[0]))
-    assert len(taken(copies[0])) == 6
+    found = {each.address: service.id for service in services for each in service.addresses}
+    assert found == taken(one)
+    assert len(found) == 6
 
 
 def test_services_from_before_there_was_a_network_get_addresses() -> None:

@@ -21,7 +21,7 @@ from mangrove.model.documents import (
     Service,
 )
 from mangrove.model.network import ServiceAddress
-from mangrove.model.specification import Preference
+from mangrove.model.specification import Disconnect, Preference
 from mangrove.network.layout import layout_of
 from mangrove.network.plan import NodePlan
 from mangrove.store.interface import Delete, Put
@@ -39,11 +39,15 @@ class Networked(Site):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         preferences = (Preference("spread", key="cluster"), Preference("spread"))
-        self.specification = msgspec.structs.replace(self.specification, preferences=preferences)
+        stays = Disconnect(lost_after="never")
+        self.specification = msgspec.structs.replace(
+            self.specification, preferences=preferences, disconnect=stays if self.stays else Disconnect()
+        )
         document = msgspec.to_builtins(self.specification)
         self.root.store.apply([Put(SPECIFICATIONS, self.specification.digest, document)])
 
     layout = layout_of()
+    stays = False  # whether nothing of what is silent is replaced
 
     def prepare(self) -> None:
         self.root.layout = self.layout
@@ -262,6 +266,33 @@ def test_nodes_join_and_talk_while_the_root_is_away() -> None:
         assert there <= told | {it.ipv4 for it in site.plan(node).instances.values()}
     site.root.start()
     site.settle_network()
+    # As many could join again: the second block is there before it is needed.
+    assert list(site.granted(site.root).values()).count(cluster.identity.id) == 2
+
+
+def test_what_is_not_heard_is_doubtful_until_it_is_heard_again() -> None:
+    site = Staying(8)
+    site.want(6)
+    site.settle_network()
+    for child in (site.nodes[0], site.clusters[0]):
+        there = {node.identity.id for node in site.nodes if child in (node, node.cluster)}
+        others = [node for node in site.nodes if node.identity.id not in there]
+        site.world.frozen.add(child.identity.id)
+
+        def states(others: list[NodeProcess] = others, there: set[str] = there) -> set[str]:
+            plans = [site.plan(node) for node in others if site.plan(node).instances]
+            return {it.state for plan in plans for it in plan.endpoints.values() if it.node in there}
+
+        assert states() == {"ready"}
+        assert site.world.run(3 * SETTINGS.lease, lambda states=states: states() == {"doubtful"}), states()
+        site.world.frozen.clear()
+        assert site.world.run(3 * SETTINGS.lease, lambda states=states: states() == {"ready"}), states()
+
+
+class Staying(Networked):
+    """Nothing of what is silent is replaced."""
+
+    stays = True
 
 
 class Scarce(Networked):

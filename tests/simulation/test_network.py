@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
+from functools import partial
 
 import msgspec
 import pytest
@@ -270,29 +271,31 @@ def test_nodes_join_and_talk_while_the_root_is_away() -> None:
     assert list(site.granted(site.root).values()).count(cluster.identity.id) == 2
 
 
+class Staying(Networked):
+    """Nothing of what is silent is replaced."""
+
+    stays = True
+
+    def states(self, there: set[str]) -> set[str]:
+        """What nodes elsewhere are told of the endpoints of these nodes."""
+        plans = [self.plan(node) for node in self.nodes if node.identity.id not in there]
+        return {it.state for plan in plans for it in plan.endpoints.values() if it.node in there}
+
+    def all_are(self, there: set[str], state: str) -> bool:
+        return self.states(there) == {state}
+
+
 def test_what_is_not_heard_is_doubtful_until_it_is_heard_again() -> None:
     site = Staying(8)
     site.want(6)
     site.settle_network()
     for child in (site.nodes[0], site.clusters[0]):
         there = {node.identity.id for node in site.nodes if child in (node, node.cluster)}
-        others = [node for node in site.nodes if node.identity.id not in there]
         site.world.frozen.add(child.identity.id)
-
-        def states(others: list[NodeProcess] = others, there: set[str] = there) -> set[str]:
-            plans = [site.plan(node) for node in others if site.plan(node).instances]
-            return {it.state for plan in plans for it in plan.endpoints.values() if it.node in there}
-
-        assert states() == {"ready"}
-        assert site.world.run(3 * SETTINGS.lease, lambda states=states: states() == {"doubtful"}), states()
+        assert site.states(there) == {"ready"}
+        assert site.world.run(3 * SETTINGS.lease, partial(site.all_are, there, "doubtful")), site.states(there)
         site.world.frozen.clear()
-        assert site.world.run(3 * SETTINGS.lease, lambda states=states: states() == {"ready"}), states()
-
-
-class Staying(Networked):
-    """Nothing of what is silent is replaced."""
-
-    stays = True
+        assert site.world.run(3 * SETTINGS.lease, partial(site.all_are, there, "ready")), site.states(there)
 
 
 class Scarce(Networked):

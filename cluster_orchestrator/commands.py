@@ -15,6 +15,7 @@ from mangrove.cli.backups import backup_command, restore_command
 from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
 from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_list, print_table
 from mangrove.cli.service import Step, Wish, wish_options
+from mangrove.cli.waiting import timeout_option, wait_option, wait_until_empty
 from mangrove.client import names
 from mangrove.client.documents import Cluster
 from mangrove.store.interface import Store
@@ -109,15 +110,21 @@ def cordon(root: RootOptions, name: str, undo: bool) -> None:
 @cluster.command()
 @click.argument("name", shell_complete=complete.cluster)
 @click.option("--undo", is_flag=True, help="Let it be, and give it new work again.")
+@wait_option
+@timeout_option
 @root_options
-def drain(root: RootOptions, name: str, undo: bool) -> None:
+def drain(root: RootOptions, name: str, undo: bool, wait: bool, timeout: float) -> None:
     """Empty the cluster NAME: what runs there moves to other clusters, one instance after another.
 
     What fits nowhere else stays; `mangrove instance list --cluster NAME` shows what is left, and why.
     """
     client = root.connect()
-    client.cordon_cluster(names.cluster(client, name).id, cordoned=not undo, drain=not undo)
+    id = names.cluster(client, name).id
+    client.cordon_cluster(id, cordoned=not undo, drain=not undo)
     click.echo(f"{name} is {'no longer ' if undo else ''}drained.", err=True)
+    if wait and not undo:
+        wait_until_empty(client, name, timeout, cluster=id)
+        click.echo(f"{name} is empty.", err=True)
 
 
 @cluster.command()

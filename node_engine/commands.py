@@ -16,6 +16,7 @@ from mangrove.cli.at_cluster import connect, or_cluster_here
 from mangrove.cli.nouns import rows
 from mangrove.cli.options import RootOptions, root_options, ttl_option, uses_option
 from mangrove.cli.output import Format, confirm, confirm_option, output_option, print_json, print_list, print_table
+from mangrove.cli.waiting import timeout_option, wait_option, wait_until_empty
 from mangrove.client import names
 from mangrove.client.documents import Node
 from mangrove.client.root import RootClient
@@ -197,8 +198,10 @@ def cordon(root: RootOptions, name: str, undo: bool) -> None:
 @node.command()
 @click.argument("name", shell_complete=complete.node)
 @click.option("--undo", is_flag=True, help="Let it be, and give it new work again.")
+@wait_option
+@timeout_option
 @root_options
-def drain(root: RootOptions, name: str, undo: bool) -> None:
+def drain(root: RootOptions, name: str, undo: bool, wait: bool, timeout: float) -> None:
     """Empty the node NAME: what runs there moves to other nodes of its cluster, one instance after another.
 
     What fits nowhere else stays; `mangrove instance list --node NAME` shows what is left, and why.
@@ -207,6 +210,9 @@ def drain(root: RootOptions, name: str, undo: bool) -> None:
     found = names.node(client, name)
     client.cordon_node(found.cluster.id, found.id, cordoned=not undo, drain=not undo)
     click.echo(f"{name} is {'no longer ' if undo else ''}drained.", err=True)
+    if wait and not undo:
+        wait_until_empty(client, name, timeout, cluster=found.cluster.id, node=found.id)
+        click.echo(f"{name} is empty.", err=True)
 
 
 @node.command()

@@ -170,7 +170,7 @@ def clusters_table(clusters: Iterable[Cluster]) -> Table:
         room = each.capacity.allocatable
         made.add_row(
             plain(each.name),
-            _state(_word(each.state, each.capacity)),
+            _state(_word(each.state, each.capacity, cordoned=each.cordoned, drained=each.drained)),
             str(each.nodes),
             f"{room.cpu / 1000:g}",
             f"{room.memory} MiB",

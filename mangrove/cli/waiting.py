@@ -10,7 +10,10 @@ import click
 
 from mangrove.cli.options import Duration
 from mangrove.client.root import RootClient
-from mangrove.client.wait import Progress
+from mangrove.client.wait import Progress, TimedOut, wait_until
+
+#: Different reasons for which something stays that are shown at once.
+_REASONS = 3
 
 wait_option = click.option("--wait", is_flag=True, help="Wait until it is done, and show how far it is.")
 timeout_option = click.option(
@@ -23,6 +26,30 @@ def wait_for(client: RootClient, services: Mapping[str, str], condition: str, ti
     names = {id: name for name, id in services.items()}
     with _bars(names) if sys.stderr.isatty() else _lines(names, condition) as show:
         client.wait(*names, condition=condition, timeout=timeout, progress=show)
+
+
+def wait_until_empty(client: RootClient, name: str, timeout: float, *, cluster: str, node: str = "") -> None:
+    """Wait until nothing is left on a node, or on a cluster, that is drained, and say each time that something has
+    left. cluster, node: ids. Raises TimedOut, saying what is left and why."""
+    said = ""
+
+    def empty() -> bool:
+        nonlocal said
+        there = list(client.instances(node=node) if node else client.instances(cluster=cluster))
+        nodes = [client.node(node)] if node else list(client.nodes(cluster=cluster))
+        ending = max(0, sum(each.instances for each in nodes) - len(there))
+        reasons = sorted({each.reason for each in there if each.reason})
+        left = f"{len(there)} left" + (f", {ending} ending" if ending else "")
+        text = f"{left} ({'; '.join(reasons[:_REASONS])})" if reasons else left
+        if text != said:
+            said = text
+            click.echo(f"{name}: {text}", err=True)
+        return not there and not ending
+
+    try:
+        wait_until(empty, timeout, what=f"{name} to be empty")
+    except TimedOut as error:
+        raise TimedOut(f"{error.message}: {said}") from None
 
 
 @contextmanager

@@ -116,6 +116,8 @@ class Cluster(msgspec.Struct, frozen=True):
     capacity: Capacity = Capacity()
     usage: Usage | None = None
     nodes: int = 0
+    cordoned: bool = False
+    drained: bool = False
 
 
 class Node(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from mangrove.model.child import NodeView
 from mangrove.model.documents import (
     APPLICATIONS,
     CHILDREN,
+    IDENTITIES,
     NODES,
     OBSERVED,
     PLACEMENTS,
@@ -21,6 +22,7 @@ from mangrove.model.documents import (
     SPECIFICATIONS,
     Application,
     Child,
+    Identity,
     Observed,
     Placement,
     Service,
@@ -41,12 +43,15 @@ _FEW = 100
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """A cluster. age: seconds since it was last heard. usage: oldest first, may be empty. nodes: as it last told."""
+    """A cluster. age: seconds since it was last heard. usage: oldest first, may be empty. nodes: as it last told.
+    cordoned, drained: as its Identity."""
 
     child: Child
     age: float
     usage: Sequence[Usage] = ()
     nodes: Sequence[NodeView] = ()
+    cordoned: bool = False
+    drained: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -155,10 +160,18 @@ class Views:
             cluster = stored.id.partition("/")[0]
             if cluster in nodes:
                 nodes[cluster].append(as_struct(NodeView, stored))
-        usage = self._fleet.usage(nodes)
+        usage, identities = self._fleet.usage(nodes), self._many(IDENTITIES, Identity, nodes)
         return [
-            ClusterView(cluster.child, cluster.age, usage.get(cluster.child.id, ()), nodes[cluster.child.id])
+            ClusterView(
+                cluster.child,
+                cluster.age,
+                usage.get(id, ()),
+                nodes[id],
+                cordoned=id in identities and identities[id].cordoned,
+                drained=id in identities and identities[id].drained,
+            )
             for cluster in clusters
+            for id in (cluster.child.id,)
         ]
 
     def where(self, clusters: Set[str]) -> dict[str, list[There]]:

@@ -106,6 +106,7 @@ def test_a_cordoned_node_keeps_what_it_runs_and_gets_nothing_new(tree: Tree) -> 
     tree.client.cordon_node(node.cluster.id, node.id, cordoned=False)
     assert tree.wait_running(waits)[0].node == "harbour"
     tree.client.cordon_cluster(node.cluster.id)
+    assert [(each.cordoned, each.drained) for each in tree.client.clusters()] == [(True, False)]
     waits = tree.deploy()
     tree.wait_reason(waits, "1 of 1 cluster cordoned")
     tree.client.cordon_cluster(node.cluster.id, cordoned=False)

@@ -73,6 +73,8 @@ def cluster(view: ClusterView) -> ClusterAnswer:
         "capacity": whole(child.capacity),
         "usage": whole(view.usage[-1]) if view.usage else None,
         "nodes": len(view.nodes),
+        "cordoned": view.cordoned,
+        "drained": view.drained,
     }
 
 

@@ -46,6 +46,8 @@ class ClusterAnswer(ClusterSaid):
     capacity: Capacity
     usage: Usage | None
     nodes: int
+    cordoned: bool
+    drained: bool
 
 
 class NodeAnswer(TypedDict):

@@ -97,6 +97,15 @@ def test_what_matters_more_than_that_a_child_is_there() -> None:
     ) == ["troubled"]
 
 
+def test_clusters_say_that_they_are_cordoned_or_drained() -> None:
+    clusters = [
+        Cluster("1", "north", "live", 0.0, cordoned=True),
+        Cluster("2", "north", "live", 0.0, cordoned=True, drained=True),
+        Cluster("3", "north", "silent", 0.0, cordoned=True),
+    ]
+    assert re.findall(r"north +(\w+)", shown(clusters_table(clusters))) == ["cordoned", "drained", "silent"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(-3, "0s"), (59.9, "59s"), (60, "1m"), (7200, "2h"), (86400 * 12.5, "12d")]
 )

@@ -37,7 +37,7 @@ class Declared:
             allocatable=msgspec.structs.replace(measured.allocatable, counted=self.counted),
             labels=self.labels,
             taints=self.taints,
-            addons=self.addons,
+            addons=tuple(sorted({*measured.addons, *self.addons})),
             position=self.position,
         )
 

@@ -118,14 +118,18 @@ class Measuring:
 
     def _look(self) -> Capacity:
         """What the node can allocate now, and by which runtimes."""
-        there, engines = [], {}
+        there, engines, addons = [], {}, set[str]()
         for name, runtime in self._runtimes.items():
             problem = runtime.available()
             if problem:
                 log.warning("runtime %s cannot be used: %s", name, problem)
             else:
                 there.append(name)
+                addons.update(runtime.addons)
                 if runtime.engine:
                     engines[name] = runtime.engine
         measured = self._telemetry.capacity()
-        return self._declared.told(msgspec.structs.replace(measured, runtimes=tuple(sorted(there)), engines=engines))
+        measured = msgspec.structs.replace(
+            measured, runtimes=tuple(sorted(there)), engines=engines, addons=tuple(sorted(addons))
+        )
+        return self._declared.told(measured)

@@ -18,6 +18,7 @@ from node_engine.network import Network
 from node_engine.runtimes import docker_logs, podman, processes
 from node_engine.runtimes.cgroups import ControlGroups
 from node_engine.runtimes.disk import DiskSizes
+from node_engine.runtimes.docker_addons import addons_of
 from node_engine.runtimes.docker_client import DockerClient, NotThere, Taken
 from node_engine.runtimes.docker_events import DockerEvents
 from node_engine.runtimes.docker_figures import Figures, figures_of_process, figures_of_stats
@@ -90,9 +91,18 @@ class DockerRuntime:
         # Attempts of which an event told since the last list: the engine tells of an end before its own list knows it.
         self._changed: deque[str] = deque(maxlen=_CHANGED)
         self._stopped: set[str] = set()
+        self._addons: tuple[str, ...] = ()
 
     def available(self) -> str:
-        return self._client.problem()
+        problem = self._client.problem()
+        if not problem:
+            with contextlib.suppress(RuntimeFault), self._client.connected() as api:
+                self._addons = addons_of(api.info())
+        return problem
+
+    @property
+    def addons(self) -> Sequence[str]:
+        return self._addons
 
     @property
     def engine(self) -> str:

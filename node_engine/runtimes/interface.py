@@ -84,6 +84,10 @@ class Runtime(Protocol):
     def engine(self) -> str:
         """Name and version of the program behind it, such as "Podman 4.3.1"; empty when there is none, or not known."""
 
+    @property
+    def addons(self) -> Sequence[str]:
+        """What it offers beside running, for the constraint `addons`: as it was when `available` was asked last."""
+
     def prepare(self, workload: Workload, progress: Progress) -> None:
         """Get the image and make the sandbox. Raises RuntimeFault."""
 

@@ -89,6 +89,7 @@ class ProcessRuntime:
 
     name = "process"
     engine = ""
+    addons: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -45,6 +45,10 @@ class SimulatedRuntime:
         return self._name
 
     @property
+    def addons(self) -> Sequence[str]:
+        return ()
+
+    @property
     def engine(self) -> str:
         return ""
 

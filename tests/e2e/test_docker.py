@@ -95,6 +95,7 @@ def test_a_container_is_as_the_user_asked(
         vcpus=1,
         environment=["GREETING=hello world"],
         port=f"{port}:80",
+        constraints=[{"type": "addons", "needs": ["volume-driver/local", "oci-runtime/runc"]}],
         volumes=[
             {"volume_id": str(tmp_path), "csi_driver": "", "mount_path": "/data", "config": {"read_only": "true"}}
         ],
@@ -129,6 +130,12 @@ def test_a_container_is_as_the_user_asked(
             return ""
 
     assert "hello from the volume" in eventually(page, "an answer on the published port")
+
+
+def test_what_the_engine_does_not_have_is_said(tree: Tree) -> None:
+    service = deploy(tree, constraints=[{"type": "addons", "needs": ["volume-driver/local", "oci-runtime/missing"]}])
+    tree.wait_reason(service, "needs addons oci-runtime/missing, volume-driver/local: 1 cluster without them")
+    tree.client.delete_service(service)
 
 
 def test_a_container_outlives_its_engine_and_is_taken_up_again(tree: Tree, engine: docker.DockerClient) -> None:

@@ -85,6 +85,14 @@ def test_the_engines_name_and_version_are_known(runtime: DockerRuntime, api: doc
     assert runtime.engine == f"{name} {engine['Version']}"
 
 
+def test_what_the_engine_has_beside_is_an_addon(runtime: DockerRuntime, api: docker.APIClient) -> None:
+    assert runtime.available() == ""
+    info = api.info()
+    assert "volume-driver/local" in runtime.addons
+    assert {f"volume-driver/{name}" for name in info["Plugins"]["Volume"]} <= set(runtime.addons)
+    assert {f"oci-runtime/{name}" for name in info.get("Runtimes") or {}} <= set(runtime.addons)
+
+
 def test_what_the_engine_was_asked_for(runtime: DockerRuntime, api: docker.APIClient, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("from the node\n")
     given = workload(

@@ -94,7 +94,10 @@ class Constraint(msgspec.Struct, frozen=True, omit_defaults=True):
     ] = ""
     rigidness: Annotated[float, says("Kept, means nothing yet.")] = 0
     convergence_time: Annotated[Kept, says("Kept, means nothing yet.")] = 0
-    needs: Annotated[list[Line], says("`addons`: what the node must offer.")] = []
+    needs: Annotated[
+        list[Line],
+        says("`addons`: what the node must offer: `--addon` of its operator, or `oci-runtime/runsc` and the like."),
+    ] = []
     allowed: Annotated[list[Line], says("`clusters`: names of those that may run it.")] = []
     key: Annotated[Line, says("`label`: which one; `tolerates`: which taint.")] = ""
     operator: Annotated[

@@ -38,6 +38,7 @@ class FakeRuntime:
     """A runtime that does at once what it is asked, and counts. fault: raised by every call while it is set."""
 
     engine = ""
+    addons: tuple[str, ...] = ()
 
     def __init__(self, name: str) -> None:
         self.name = name

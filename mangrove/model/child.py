@@ -40,9 +40,9 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     behind it, such as "Podman 4.3.1". labels: of a node; label_values: of the nodes behind a cluster, with null when
     some have no such label. vague_labels: keys with more values than are told. taints: what keeps everything away that
     does not tolerate it, `key` or `key=value`; of a cluster, those that all its nodes have. yielding: of a cluster, as
-    `largest`, if all up to some priority had made room; the lowest priority first. addons: what else its runtimes and its
-    operator say that it offers. round_trip: milliseconds to the parent and back, coarsely; 0 when not measured. troubles: what is wrong
-    with it now, one line each. network: its part in the network between services.
+    `largest`, if all up to some priority had made room; the lowest priority first. addons: what else its runtimes and
+    its operator say that it offers. round_trip: milliseconds to the parent and back, coarsely; 0 when not measured.
+    troubles: what is wrong with it now, one line each. network: its part in the network between services.
     """
 
     allocatable: Resources = Resources()

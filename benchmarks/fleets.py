@@ -1,4 +1,4 @@
-"""Generated fleets and requests for the benchmark of placement, and the plainest judgement of what it chooses.
+"""Generated fleets, reports and requests for the benchmark of placement.
 
 The generator, seeded, so that each run sees the same:
 
@@ -6,6 +6,8 @@ The generator, seeded, so that each run sees the same:
   three are PCs (8 cores, 16 GiB, amd64), one is a server (32 cores, 128 GiB, amd64) and one has accelerators besides
   (16 cores, 64 GiB, 4 GPUs, 4 `tpu`, amd64). Each has a label `zone` (20 of them), one `host` (its own), a position in
   central Europe (uniform), a round trip of 1, 5, 20 or 50 ms, and one in fifty a taint.
+- A report: one in ten moves the round trip, one in ten the label `zone`, and each what there is of memory and disk,
+  as other programs on the device take it: 0 to 3 times 64 MiB of memory less, 1 to 4 times 256 MiB of disk more.
 - Requests ask for 0.05 to 0.5 cores and 32 to 256 MiB, uniform: a child takes some tens of them.
 """
 
@@ -14,8 +16,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+import msgspec
+
 from mangrove.model.child import Capacity
-from mangrove.model.position import Position, kilometres
+from mangrove.model.position import Position
 from mangrove.model.resources import Resources, counted
 from mangrove.model.specification import Constraint, Specification
 from mangrove.placement.fleet import Fleet
@@ -57,6 +61,17 @@ def fleet_of(said: list[Capacity]) -> Fleet:
     return fleet
 
 
+def reported(said: Capacity, dice: random.Random) -> Capacity:
+    """What a child might say next that said this at first."""
+    moved = Resources(memory=-64 * dice.randrange(4), disk=256 * dice.randrange(1, 5))
+    round_trip, labels = said.round_trip, said.labels
+    if dice.random() < 0.1:
+        round_trip = dice.choice([1.0, 2.0, 5.0])
+    if dice.random() < 0.1:
+        labels = {**labels, "zone": f"z{dice.randrange(ZONES)}"}
+    return msgspec.structs.replace(said, allocatable=said.allocatable + moved, round_trip=round_trip, labels=labels)
+
+
 def request(dice: random.Random, number: int, *constraints: Constraint, **more: object) -> Specification:
     """A small service of its own name."""
     needs = Resources(cpu=dice.randrange(50, 500), memory=dice.randrange(32, 256))
@@ -80,67 +95,3 @@ def constrained(dice: random.Random, number: int) -> Specification:
         architectures=("amd64",),
         operating_systems=("linux",),
     )
-
-
-class Replay:
-    """What a naive reference says of choices, one after the other: plain Python, row by row, with its own sums."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._rows = {id: (row.capacity, row.live) for id, row in fleet.rows.items()}
-        self._reserved = {id: row.reserved for id, row in fleet.rows.items()}
-        self._count: dict[tuple[str, str], int] = {}
-
-    def check(self, specification: Specification, child: str) -> None:
-        """Take in a choice; AssertionError when it was not possible."""
-        assert self.possible(specification, child), f"{specification.name} does not fit on {child}"
-        self._reserved[child] += specification.resources
-        self._count[specification.name, child] = self._count.get((specification.name, child), 0) + 1
-
-    def give_back(self, specification: Specification, child: str | None) -> None:
-        """A choice has ended."""
-        if child is not None:
-            self._reserved[child] -= specification.resources
-            self._count[specification.name, child] -= 1
-
-    def nowhere(self, specification: Specification) -> None:
-        """AssertionError when there was a child after all."""
-        assert not any(self.possible(specification, child) for child in self._rows), f"{specification.name} does fit"
-
-    def best(self, specification: Specification, child: str) -> None:
-        """AssertionError when another child would have been fuller (best fit over what is asked for)."""
-        fullest = max(self._full(specification, one) for one in self._rows if self.possible(specification, one))
-        assert self._full(specification, child) >= fullest - 1e-6, f"{specification.name}: {child} is not the best"
-
-    def possible(self, specification: Specification, child: str) -> bool:
-        """Whether one more fits there."""
-        said, live = self._rows[child]
-        free = said.allocatable - self._reserved[child]
-        tolerated = {wish.key for wish in specification.constraints if wish.type == "tolerates"}
-        return (
-            live
-            and specification.runtime in said.runtimes
-            and (not specification.architectures or bool(set(specification.architectures) & set(said.architectures)))
-            and all(taint.partition("=")[0] in tolerated for taint in said.taints)
-            and specification.resources.fits_in(free)
-            and all(self._met(wish, said, specification.name, child) for wish in specification.constraints)
-        )
-
-    def _met(self, wish: Constraint, said: Capacity, name: str, child: str) -> bool:
-        if wish.type == "label":
-            value = said.labels.get(wish.key)
-            return value is not None if wish.operator == "exists" else value in wish.names
-        if wish.type == "per_node":
-            return self._count.get((name, child), 0) < wish.threshold
-        if wish.type == "geo":
-            return kilometres(said.position or Position(0, 0), wish.position or Position(0, 0)) <= wish.threshold
-        if wish.type == "latency":
-            return said.round_trip <= wish.threshold
-        if wish.type == "direct":
-            return f"n{child[1:]}" in wish.node.split(";")
-        return True
-
-    def _full(self, specification: Specification, child: str) -> float:
-        said, reserved, needs = self._rows[child][0].allocatable, self._reserved[child], specification.resources
-        asked = list(needs.amounts())
-        whole, used = dict(said.amounts()), dict(reserved.amounts())
-        return sum((used.get(key, 0) + amount) / whole[key] for key, amount in asked) / len(asked)

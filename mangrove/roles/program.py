@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 #: Objects made before Python looks for garbage in circles. By default 700: an answer of a thousand services makes
 #: thirty thousand, and would be looked through fifty times while it is made.
-_GARBAGE = 50_000
+GARBAGE = 50_000
 
 
 class Ports(msgspec.Struct):
@@ -248,7 +248,7 @@ class Running:
 
 def guarded(program: str, run: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
     """Run a program; the exit status. What a person can mend is told in one sentence, without a traceback."""
-    gc.set_threshold(_GARBAGE)
+    gc.set_threshold(GARBAGE)
     try:
         run(sys.argv[1:] if arguments is None else arguments)
     except MangroveError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -31,7 +32,7 @@ class Networking(msgspec.Struct, frozen=True, omit_defaults=True):
 NO_NETWORK = Networking()
 
 
-class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
+class Capacity(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a child can allocate in all: not what is free, since the parent subtracts its own reservations.
 
     largest: what is free on the largest single nodes behind it, of which none is smaller than another in everything;
@@ -64,6 +65,28 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
     round_trip: float = 0.0
     troubles: tuple[str, ...] = ()
     network: Networking = NO_NETWORK
+
+    def __post_init__(self) -> None:
+        """Of what many children say alike, a parent keeps one copy: a third of what a node's words take."""
+        for field in _ALIKE:
+            said = getattr(self, field)
+            if said:
+                msgspec.structs.force_setattr(self, field, _same(said))
+        for field in _SELDOM:
+            if not getattr(self, field):
+                msgspec.structs.force_setattr(self, field, _NOTHING)
+
+
+#: Fields in which many children say the same.
+_ALIKE = ("architectures", "operating_systems", "runtimes", "gpu_drivers", "taints", "addons")
+#: Fields in which most children say nothing; as all of a capacity, what stands for it is never written to.
+_SELDOM, _NOTHING = ("engines", "label_values"), dict[str, str]()
+
+
+@lru_cache(1000)
+def _same(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of all equal ones."""
+    return words
 
 
 class NodeView(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,7 +10,7 @@ import msgspec
 EARTH = 6371.0
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Where something stands. Degrees, and metres of radius."""
 
     latitude: float

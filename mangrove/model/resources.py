@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import msgspec
 
 
-class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
+class Counted(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """So many of something that a node's operator has named and counted: accelerators, cameras, Mbit/s."""
 
     name: str
     count: int
 
 
-class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
+class Resources(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """An amount of everything that placement counts.
 
     cpu: thousandths of a core; memory, disk, vram: MiB; gpus: devices; counted: what else nodes have, by name, each

@@ -89,7 +89,7 @@ class Fleet:
         self.table = Table()
         self._rows: dict[str, Row] = {}
         self._by_number: list[Row | None] = []
-        self._by_name: dict[str, set[int]] = {}
+        self._by_name: dict[str, tuple[int, ...]] = {}
         self._reservations: dict[str, _Reservation] = {}
         self._strayed: dict[str, set[str]] = {}  # child without a row → attempts reserved on it
         self._requests: dict[object, Request] = {}
@@ -110,9 +110,9 @@ class Fleet:
             raise KeyError(number)
         return row
 
-    def named(self, name: str) -> set[int]:
+    def named(self, name: str) -> tuple[int, ...]:
         """Numbers of the rows of children with this name."""
-        return self._by_name.get(name, set())
+        return self._by_name.get(name, ())
 
     def add(self, child: str, name: str) -> Row:
         """The child's row, made if it is new."""
@@ -126,11 +126,13 @@ class Fleet:
             self.table.describe(number, self._placed(_UNKNOWN))
             for attempt in self._strayed.pop(child, ()):
                 self._count(row, attempt, self._reservations[attempt], 1)
+        elif row.name == name:
+            return row
         else:
-            self._by_name[row.name].discard(row.number)
+            self._unname(row)
         row.name = name
-        self.table.name(row.number, name)
-        self._by_name.setdefault(name, set()).add(row.number)
+        self.table.renamed(row.number)
+        self._by_name[name] = (*self._by_name.get(name, ()), row.number)
         return row
 
     def remove(self, child: str) -> None:
@@ -141,9 +143,7 @@ class Fleet:
         if row is None:
             return
         self._by_number[row.number] = None
-        self._by_name[row.name].discard(row.number)
-        if not self._by_name[row.name]:
-            del self._by_name[row.name]
+        self._unname(row)
         held = {attempt for attempt, reserved in self._reservations.items() if reserved.child == child}
         if held:
             self._strayed[child] = held
@@ -267,7 +267,7 @@ class Fleet:
         taken.table = copy.deepcopy(self.table)
         taken._rows = {id: replace(row, yielding=dict(row.yielding)) for id, row in self._rows.items()}
         taken._by_number = [None if row is None else taken._rows[row.id] for row in self._by_number]
-        taken._by_name = {name: set(numbers) for name, numbers in self._by_name.items()}
+        taken._by_name = dict(self._by_name)
         taken._reservations = dict(self._reservations)
         taken._strayed = {child: set(attempts) for child, attempts in self._strayed.items()}
         taken._requests = {}
@@ -287,6 +287,13 @@ class Fleet:
                 row.yielding[attempt] = priority
             else:
                 row.yielding.pop(attempt, None)
+
+    def _unname(self, row: Row) -> None:
+        left = tuple(number for number in self._by_name[row.name] if number != row.number)
+        if left:
+            self._by_name[row.name] = left
+        else:
+            del self._by_name[row.name]
 
     def _open(self, row: Row, news: bool) -> None:
         self.touched += 1

@@ -106,9 +106,9 @@ class Table:
         self.round_trip[row] = capacity.round_trip if capacity.round_trip > 0 else math.nan
         self._attributes(row, capacity)
 
-    def name(self, row: int, name: str) -> None:
-        """What people call the child of this row."""
-        self._word("name", row, (name,))
+    def renamed(self, row: int) -> None:
+        """The child of this row is called otherwise: what was found out by names holds no more."""
+        self._changed(row)
 
     def attribute(self, column: str) -> Words:
         """A column of words, empty when no child ever said any."""
@@ -159,11 +159,14 @@ class Table:
         words = self.attribute(column)
         if words.get(row) != value:
             words.set(row, value)
-            self.changes.append(row)
-            if len(self.changes) > 2 * self.room + 64:
-                half = len(self.changes) // 2
-                del self.changes[:half]
-                self.forgotten += half
+            self._changed(row)
+
+    def _changed(self, row: int) -> None:
+        self.changes.append(row)
+        if len(self.changes) > 2 * self.room + 64:
+            half = len(self.changes) // 2
+            del self.changes[:half]
+            self.forgotten += half
 
     def _rooms(self, row: int, rooms: tuple[Resources, ...]) -> None:
         if not rooms and not self.rooms[0, row]:

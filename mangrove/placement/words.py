@@ -76,8 +76,13 @@ class Words:
         code = self._code_of[value] = len(self.values)
         self.values.append(value)
         for word in set(value):
-            if word is not None:
-                self._codes_with.setdefault(word, []).append(code)
+            if word is None:
+                continue
+            known = self._codes_with.get(word)
+            if known is None:
+                self._codes_with[word] = [code]  # smaller than what is appended to, and most words stand in one set
+            else:
+                known.append(code)
         return code
 
     def _forget_unused(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from mangrove.model.child import Capacity
 from mangrove.model.position import Position, kilometres
@@ -26,9 +27,9 @@ class Naive:
         self._reserved: dict[str, Resources] = dict.fromkeys(said, NOTHING)
         self._on: dict[str, Counter[str]] = {}  # service → child → how many
 
-    def report(self, child: str, capacity: Capacity) -> None:
-        """A child says something else."""
-        self._said[child] = capacity
+    def report(self, news: Iterable[tuple[str, Capacity]]) -> None:
+        """Children say something else."""
+        self._said.update(news)
 
     def take(self, specification: Specification, child: str) -> None:
         """Take in a choice; AssertionError when it was not possible."""

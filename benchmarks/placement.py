@@ -110,7 +110,7 @@ class Run:
             self.fleet.update(child, capacity)
         self.reporting += time.process_time() - begun
         self.reports += count
-        self._told += [lambda each=each: self._naive.report(*each) for each in news]  # type: ignore[misc]
+        self._told.append(lambda: self._naive.report(news))
 
     def end(self, dice: random.Random) -> None:
         """One of the newest ends."""
@@ -131,7 +131,7 @@ class Run:
         self.fleet.update(child, self.said[child])
         self.fleet.set_live(child, True)
         self.seconds += time.process_time() - begun
-        self._told.append(lambda: self._naive.report(child, self.said[child]))
+        self._told.append(lambda: self._naive.report([(child, self.said[child])]))
 
     def check(self) -> None:
         """All that happened since the last check once more, by the naive reference. Raises AssertionError."""

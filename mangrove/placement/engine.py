@@ -12,6 +12,7 @@ from mangrove.model.documents import Refusal
 from mangrove.model.specification import Specification
 from mangrove.placement.filters import ATTRIBUTES, FILTERS, LIMITS, PLACES
 from mangrove.placement.filters.fit import Fit
+from mangrove.placement.filters.interface import Filter
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.request import Request
 from mangrove.placement.scorers import scorer_named
@@ -20,6 +21,8 @@ from mangrove.placement.words import Mask, Rows
 
 #: Against equal scores: the child with the fewest attempts, so that what asks for nothing is spread; then the first.
 _CROWD = 1e-9
+#: Where less than one row in so many is left, these are taken out of the columns and looked at alone.
+_FEW = 4
 #: Scores that are looked at together when many are placed: some megabytes, and most of a pass is not overhead.
 _BLOCK = 1 << 17
 
@@ -185,47 +188,49 @@ def judge(
 def suitable(fleet: Fleet, request: Request, avoid: Iterable[str]) -> Mask:
     """Rows that could take an instance if there were room: all conditions but those of `LIMITS`."""
     table = fleet.table
-    rows = slice(0, table.size)
-    mask = table.open[rows] & _attributes(fleet, request)[rows]
+    mask = table.open[: table.size] & _attributes(fleet, request)
     for child in avoid:
         row = fleet.rows.get(child)
         if row is not None:
             mask[row.number] = False
-    for condition in PLACES:
-        if condition.applies(request, fleet):
-            mask &= condition.check(request, fleet, rows)
+    _narrow(mask, fleet, request, PLACES)
     return mask
 
 
 def _feasible(fleet: Fleet, request: Request, avoid: Collection[str], refused: Collection[str]) -> Mask:
-    mask, rows = suitable(fleet, request, (*avoid, *refused)), slice(0, fleet.table.size)
-    for condition in LIMITS:
-        if condition.applies(request, fleet):
-            mask &= condition.check(request, fleet, rows)
+    mask = suitable(fleet, request, (*avoid, *refused))
+    _narrow(mask, fleet, request, LIMITS)
     return mask
 
 
 def _attributes(fleet: Fleet, request: Request) -> Mask:
-    """Rows whose attributes pass. Remembered with the request; of rows that changed since, asked again."""
+    """Rows whose attributes pass. Remembered with the request until a row changes; what each condition finds of rows
+    that did not change is remembered by the columns."""
     table, known = fleet.table, request.attributes
-    newest = table.forgotten + len(table.changes)
-    if known is None or len(known) != table.room or newest - request.seen > table.size // 4 + 8:
-        known = np.zeros(table.room, np.bool_)
-        known[: table.size] = _check_attributes(fleet, request, slice(0, table.size))
-        request.attributes = known
-    elif newest > request.seen:
-        changed = np.array(table.changes[request.seen - newest :], np.intp)
-        known[changed] = _check_attributes(fleet, request, changed)
-    request.seen = newest
+    if known is None or len(known) != table.size or request.seen != table.changes:
+        rows = slice(0, table.size)
+        known = np.ones(table.size, np.bool_)
+        for condition in ATTRIBUTES:
+            if condition.applies(request, fleet):
+                known &= condition.check(request, fleet, rows)
+        request.attributes, request.seen = known, table.changes
     return known
 
 
-def _check_attributes(fleet: Fleet, request: Request, rows: Rows) -> Mask:
-    mask: Mask = np.ones(fleet.table.size, np.bool_)[rows]
-    for condition in ATTRIBUTES:
-        if condition.applies(request, fleet):
-            mask &= condition.check(request, fleet, rows)
-    return mask
+def _narrow(mask: Mask, fleet: Fleet, request: Request, conditions: Sequence[Filter]) -> None:
+    """Take away rows that do not meet all of these conditions; where few are left, only these are looked at."""
+    applying = [condition for condition in conditions if condition.applies(request, fleet)]
+    if not applying:
+        return
+    if _FEW * np.count_nonzero(mask) >= len(mask):
+        for condition in applying:
+            mask &= condition.check(request, fleet, slice(0, len(mask)))
+        return
+    left = np.flatnonzero(mask)
+    for condition in applying:
+        left = left[condition.check(request, fleet, left)]
+    mask[:] = False
+    mask[left] = True
 
 
 def _scores(fleet: Fleet, request: Request, rows: Rows, more: Amounts | int) -> Numbers:
@@ -243,7 +248,7 @@ def _best(fleet: Fleet, request: Request, mask: Mask) -> int | None:
     count = np.count_nonzero(mask)
     if not count:
         return None
-    if 4 * count < len(mask):
+    if _FEW * count < len(mask):
         possible = np.flatnonzero(mask)
         return int(possible[_scores(fleet, request, possible, 0).argmax()])
     scores = _scores(fleet, request, slice(0, len(mask)), 0)

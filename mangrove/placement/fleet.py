@@ -131,7 +131,7 @@ class Fleet:
         else:
             self._unname(row)
         row.name = name
-        self.table.renamed(row.number)
+        self.table.renamed()
         self._by_name[name] = (*self._by_name.get(name, ()), row.number)
         return row
 

@@ -55,9 +55,7 @@ class Table:
         self.yielders: Counter[int] = Counter()
         self.tallies = Tallies(self.room)
         self.roomy = False  # whether any child tells of single nodes
-        #: Rows whose attributes (not amounts) changed, oldest first; with `forgotten` more before these.
-        self.changes: list[int] = []
-        self.forgotten = 0
+        self.changes = 0  # how often attributes of rows (not amounts) changed
         self._unused: list[int] = []
         for field in FIELDS:
             self._amount(field)
@@ -106,9 +104,9 @@ class Table:
         self.round_trip[row] = capacity.round_trip if capacity.round_trip > 0 else math.nan
         self._attributes(row, capacity)
 
-    def renamed(self, row: int) -> None:
-        """The child of this row is called otherwise: what was found out by names holds no more."""
-        self._changed(row)
+    def renamed(self) -> None:
+        """A child is called otherwise: what was found out by names holds no more."""
+        self.changes += 1
 
     def attribute(self, column: str) -> Words:
         """A column of words, empty when no child ever said any."""
@@ -159,14 +157,7 @@ class Table:
         words = self.attribute(column)
         if words.get(row) != value:
             words.set(row, value)
-            self._changed(row)
-
-    def _changed(self, row: int) -> None:
-        self.changes.append(row)
-        if len(self.changes) > 2 * self.room + 64:
-            half = len(self.changes) // 2
-            del self.changes[:half]
-            self.forgotten += half
+            self.changes += 1
 
     def _rooms(self, row: int, rooms: tuple[Resources, ...]) -> None:
         if not rooms and not self.rooms[0, row]:

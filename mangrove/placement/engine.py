@@ -209,10 +209,10 @@ def _attributes(fleet: Fleet, request: Request) -> Mask:
     table, known = fleet.table, request.attributes
     if known is None or len(known) != table.size or request.seen != table.changes:
         rows = slice(0, table.size)
+        masks = [each.check(request, fleet, rows) for each in ATTRIBUTES if each.applies(request, fleet)]
         known = np.ones(table.size, np.bool_)
-        for condition in ATTRIBUTES:
-            if condition.applies(request, fleet):
-                known &= condition.check(request, fleet, rows)
+        for mask in masks:
+            known &= mask
         request.attributes, request.seen = known, table.changes
     return known
 
@@ -240,7 +240,7 @@ def _scores(fleet: Fleet, request: Request, rows: Rows, more: Amounts | int) -> 
         scorer = scorer_named(preference.scorer)
         if scorer is not None:  # a parent that does not have it goes by the others
             score = scorer.score(request, fleet, preference, rows, more)
-            total = total + (score if preference.weight == 1.0 else preference.weight * score)
+            total += score if preference.weight == 1.0 else preference.weight * score
     return total
 
 

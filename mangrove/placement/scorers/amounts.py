@@ -75,4 +75,7 @@ def _left(fleet: Fleet, key: str, asked: int, rows: Rows, more: Amounts | int) -
     free = fleet.table.free.get(key)
     if free is None:  # nobody has any
         return np.zeros(np.broadcast(fleet.table.attempts[rows], more).shape)
-    return np.asarray((free[rows] - asked * (1 + more)) * fleet.table.share[key][rows])
+    # As floating point from the start: to multiply whole numbers by it, numpy would convert them a second time.
+    left = np.asarray(free[rows] - asked * (1.0 + more))
+    left *= fleet.table.share[key][rows]
+    return left

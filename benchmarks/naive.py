@@ -42,6 +42,17 @@ class Naive:
         self._reserved[child] -= specification.resources
         self._on[specification.name][child] -= 1
 
+    def displaced(self, specification: Specification, child: str, victims: list[Specification]) -> None:
+        """What makes room on a child ends; AssertionError when it is not less important, or not needed, all of it."""
+        assert not self.possible(specification, child), f"{specification.name} fits on {child} as it is"
+        for victim in victims:
+            assert victim.priority < specification.priority, f"{victim.name} is no less important"
+            self.give_back(victim, child)
+        for victim in victims:
+            self.take(victim, child)
+            assert not self.possible(specification, child), f"{victim.name} makes room on {child} without need"
+            self.give_back(victim, child)
+
     def nowhere(self, specification: Specification) -> None:
         """AssertionError when there is a child after all."""
         fitting = next((child for child in self._said if self.possible(specification, child)), None)
@@ -50,6 +61,7 @@ class Naive:
     def best(self, specification: Specification, child: str) -> None:
         """AssertionError when another child has a better score."""
         scores = {one: self._score(specification, one) for one in self._said if self.possible(specification, one)}
+        assert child in scores, f"{specification.name} does not fit on {child}"
         better = max(scores, key=lambda one: scores[one])
         assert scores[child] >= scores[better] - _EQUAL, (
             f"{specification.name}: {better} is better than {child}: {scores[better]} against {scores[child]}"

@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,12 +19,13 @@ from benchmarks.naive import Naive
 from benchmarks.quality import gaps
 from benchmarks.result import Figure, Result
 from mangrove.model.child import Capacity
-from mangrove.model.choice import Chosen
+from mangrove.model.choice import Chosen, Displacement, NoFit
 from mangrove.model.resources import Resources, counted
 from mangrove.model.specification import Constraint, Preference, Specification
 from mangrove.placement.engine import place, place_many
 from mangrove.placement.fleet import Fleet
-from mangrove.placement.request import kinds_of
+from mangrove.placement.preemption import displace
+from mangrove.placement.request import kinds_of, priority_of
 from mangrove.roles.program import GARBAGE
 
 #: Where goals hold; at other sizes figures are reported.
@@ -75,6 +77,7 @@ class Run:
         self.reports = self.asked = self.placed = 0
         self._naive = Naive(self.said)
         self._told: list[Callable[[], None]] = []
+        self._fillers: dict[str, Specification] = {}  # by attempt
         self._running: list[tuple[str, Specification, str]] = []  # (attempt, what, where): the newest
 
     def one(self, specification: Specification) -> None:
@@ -101,6 +104,37 @@ class Run:
             assert children == _one_after_the_other(twin, specification, count), "in one call others were chosen"
         for attempt, child in zip(attempts, children, strict=True):
             self._chosen(attempt, specification, child, compared=False)
+
+    def fill(self) -> None:
+        """Give each child four instances of different importance that leave nothing free."""
+        for child, said in self.said.items():
+            for number in range(4):
+                needs = Resources(cpu=said.allocatable.cpu // 4, memory=said.allocatable.memory // 4)
+                tolerates = (Constraint("tolerates", key="owner"),)
+                filler = Specification("filler", resources=needs, constraints=tolerates, priority=number)
+                attempt = f"{child}.{number}"
+                self.fleet.reserve(attempt, child, needs, kinds_of(filler), priority_of(filler))
+                self._fillers[attempt] = filler
+                self._told.append(partial(self._naive.take, filler, child))
+
+    def displace(self, specification: Specification) -> None:
+        """Place and reserve one where less important ones make room; these end at once."""
+        begun = time.process_time()
+        answer: Chosen | NoFit | Displacement | None = place(self.fleet, specification)
+        if isinstance(answer, NoFit):
+            answer = displace(self.fleet, specification)
+        victims = answer.victims if isinstance(answer, Displacement) else ()
+        for victim in victims:
+            self.fleet.release(victim)
+        child = answer.child if isinstance(answer, Chosen | Displacement) else None
+        if child is not None:
+            kinds, priority = kinds_of(specification), priority_of(specification)
+            self.fleet.reserve(f"a{self.asked}", child, specification.resources, kinds, priority)
+        self.seconds += time.process_time() - begun
+        if child is not None and victims:
+            gone = [self._fillers[victim] for victim in victims]
+            self._told.append(partial(self._naive.displaced, specification, child, gone))
+        self._chosen(f"a{self.asked}", specification, child, compared=False)
 
     def report(self, dice: random.Random, count: int) -> None:
         """So many children say something else."""
@@ -188,10 +222,12 @@ def measure(folder: Path, size: Size) -> Result:
             "noise: every second request fits nowhere, and is told why; churn: one ends for each that begins, and now "
             "and then a child leaves and comes again; one on each: `per_node` 1 on all children in one call; pinned: "
             "each to a node by its name; devices: GPUs and counted things; affinity: to one service, away from "
-            "another; spread: over zones and nodes",
+            "another; spread: over zones and nodes; preemption: all children are full, and less important instances "
+            "make room (found by `place`, which explains that nothing fits, and then `displace`)",
             "checked afterwards by a naive reference (benchmarks/naive.py): that each choice was possible, and of one "
             f"in (children / {_LOOKED_AT}) that no other child was better, or that it really fits nowhere; that "
-            f"{_AT_ONCE:,} in one call go to the very children, in that order, that one by one they would",
+            f"{_AT_ONCE:,} in one call go to the very children, in that order, that one by one they would; that what "
+            "makes room is less important, and all of it needed",
             "memory: of the table and of what a child says, as it is decoded from its message",
             *((told,) if told else ()),
         ),
@@ -232,6 +268,11 @@ def _on(count: int, placements: int) -> list[Figure]:
     add("devices", _one_by_one(said, placements, _devices))
     add("affinity", _one_by_one(said, placements, _affinity))
     add("spread", _one_by_one(said, placements, _spread))
+    run, dice = Run(said), random.Random(9)
+    run.fill()
+    for number in range(placements // 4):
+        run.displace(request(dice, number, priority=10))
+    add("preemption", run)
     figures.append(Figure(f"{count} children, one report", report, "µs", _REPORT if goal else None))
     figures.append(Figure(f"{count} children, memory of one", _bytes_of_one(said), "bytes", _BYTES if goal else None))
     return figures

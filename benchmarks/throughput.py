@@ -36,16 +36,17 @@ _OURS = ("root", "clusters")
 
 @dataclass(frozen=True)
 class Size:
-    """Clusters; nodes of each; services; instances of each service; rounds that count after one that does not."""
+    """Clusters; nodes of each; services; instances of each service; rounds that count, after those that do not."""
 
     clusters: int
     nodes: int
     services: int
     instances: int
+    warm_up: int
     rounds: int
 
 
-FULL, QUICK = Size(4, 50, 40, _AT_ONCE, 3), Size(2, 4, 4, 10, 1)
+FULL, QUICK = Size(4, 50, 40, _AT_ONCE, 1, 3), Size(2, 4, 4, 10, 0, 1)
 
 #: The requests for so many instances of each of these services.
 Ask = Callable[[Tree, int, list[str]], list[Callable[[], object]]]
@@ -76,8 +77,9 @@ def measure(folder: Path, size: Size) -> Result:
         tree.wait_for_nodes(size.clusters * size.nodes, _COMING)
         services = [tree.declare(f"crowd{number}", "simulated", code="none") for number in range(size.services)]
         run = _Run(tree, loads, groups, services, size.instances)
-        many = [run.round(_many) for _ in range(size.rounds + 1)][1:]
-        single = [run.round(_one_by_one) for _ in range(size.rounds + 1)][1:]
+        rounds = size.warm_up + size.rounds
+        many = [run.round(_many) for _ in range(rounds)][size.warm_up :]
+        single = [run.round(_one_by_one) for _ in range(rounds)][size.warm_up :]
     return Result(
         "throughput",
         f"{total:,} instances on {size.clusters * size.nodes} nodes, the whole way",
@@ -90,7 +92,7 @@ def measure(folder: Path, size: Size) -> Result:
             "each by one request, or by one request for each instance, service after service in turns",
             "from before the first request until GET /api/v1/services/… of all services shows that all run: not asked "
             "before the nodes have said so",
-            f"{size.rounds} rounds after one to warm up, the median of them; all of it on {os.cpu_count()} cores",
+            f"{size.rounds} rounds after {size.warm_up} to warm up, the median of them; {os.cpu_count()} cores in all",
             "CPU time, user and system, divided by the instances; the generator includes those looks, and the root the "
             "answers to them",
         ),

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import api, burst, calm, deploy, memory, recovery, reports, sizes
+from benchmarks import api, burst, calm, deploy, memory, recovery, reports, sizes, throughput
 from benchmarks.processes import working_below
 from benchmarks.result import Result, table
 
@@ -33,6 +33,17 @@ def test_burst(tmp_path: Path) -> None:
 
     assert found["lost"] == 0
     assert 0 < found["all requests answered, p50"] <= found["all RUNNING, p50"]
+
+
+def test_throughput(tmp_path: Path) -> None:
+    size = throughput.Size(clusters=1, nodes=2, services=2, instances=3, warm_up=0, rounds=1)
+    found = figures(throughput.measure(tmp_path, size))
+
+    for asked in ("many by a request", "one by a request"):
+        assert 0 < found[f"{asked}, time for each"] < 10_000
+        # So few may cost less than the hundredth of a second in which the kernel counts.
+        assert 0 <= found[f"{asked}, CPU of root and clusters for each"] < 10_000
+    assert not list(working_below(tmp_path))
 
 
 def test_recovery(tmp_path: Path) -> None:

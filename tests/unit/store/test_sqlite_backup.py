@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -44,7 +45,6 @@ def test_a_copy_made_while_somebody_writes_holds_whole_batches(tmp_path: Path) -
     store.close()
     assert 100 <= count(tmp_path / "copy") <= written
     assert count(tmp_path / "copy") % 2 == 0
-    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_is_brought_back_replaces_all_and_what_was_there_is_kept(tmp_path: Path) -> None:
@@ -116,3 +116,36 @@ def test_what_is_named_wrongly_is_said(tmp_path: Path) -> None:
         back_up(tmp_path / "root.db", tmp_path / "copy")
     with pytest.raises(NotFound, match="no file"):
         bring_back(tmp_path / "root.db", tmp_path / "never", tmp_path / "aside")
+
+
+@pytest.mark.parametrize(
+    ("start", "damage"), [(32 * 4096, bytes(4096)), (36, b"\0\0\0\5")], ids=["page lost", "pages counted wrongly"]
+)
+def test_a_damaged_copy_is_refused(tmp_path: Path, start: int, damage: bytes) -> None:
+    store = SqliteStore(tmp_path / "root.db")
+    store.apply([Put("things", f"{number}", {"text": "x" * 500}) for number in range(500)])
+    back_up(tmp_path / "root.db", tmp_path / "copy")
+    store.close()
+    content = bytearray((tmp_path / "copy").read_bytes())
+    content[start : start + len(damage)] = damage
+    (tmp_path / "copy").write_bytes(content)
+    with pytest.raises(CorruptFile, match="no whole copy of a store"):
+        bring_back(tmp_path / "root.db", tmp_path / "copy", tmp_path / "aside")
+    assert count(tmp_path / "root.db") == 500
+
+
+def test_what_cannot_be_copied_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "root.db").write_bytes(b"rubbish" * 1000)
+    with pytest.raises((StoreUnavailable, CorruptFile)):
+        back_up(tmp_path / "root.db", tmp_path / "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["root.db"]
+
+
+def test_nobody_else_may_read_a_copy(tmp_path: Path) -> None:
+    SqliteStore(tmp_path / "root.db").close()
+    before = os.umask(0)
+    try:
+        back_up(tmp_path / "root.db", tmp_path / "copy")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +184,83 @@ def test_a_file_that_was_half_written_is_read_again(folder: Path) -> None:
     path.write_bytes(b"00000000\nx y z\n")
     assert fuse_process.read(str(path)) is None
     assert node(folder).load() == {}
+
+
+def test_a_file_that_an_engine_left_half_written_takes_no_time_away_and_gives_none(
+    folder: Path, runtime: ProcessRuntime
+) -> None:
+    fuse = node(folder, groups=runtime.groups)
+    run(runtime, workload("a", "sleep", "1000"))
+    fuse.set({"a": now() + 1000})
+    fuse.expect()
+    fuse.set({"a": now() + 1.0})
+    threading.Event().wait(2 * fuse_process.PERIOD)  # it looks at that
+    (folder / "fuse").write_bytes(b"0000")
+    wait_until(lambda: not running(runtime), "the fuse goes by what it read last")
+
+
+@pytest.fixture
+def anonymous() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that leads a session, with another in it; neither says whose it is."""
+    script = "sleep 1000 & echo $!; wait"
+    made = subprocess.Popen(["/bin/sh", "-c", script], env={}, start_new_session=True, stdout=subprocess.PIPE)
+    yield made
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(made.pid, signal.SIGKILL)
+    made.communicate()
+
+
+def test_what_says_of_itself_nothing_is_found_by_its_session(folder: Path, anonymous: subprocess.Popen[bytes]) -> None:
+    leader = processes.read_process(anonymous.pid)
+    assert leader is not None
+    (folder / "a").mkdir()
+    (folder / "a" / "record.json").write_text(f'{{"pid":{leader.pid},"born":{leader.born},"more":1}}')
+    assert anonymous.stdout is not None
+    inner = int(anonymous.stdout.readline())
+    assert fuse_process.end("a", NODE, str(folder), "")
+    wait_until(lambda: not psutil.pid_exists(inner), "it is ended")
+    assert anonymous.wait(30) == 0, "who leads it may tell of that"
+
+
+def test_what_says_of_itself_nothing_is_found_by_its_control_group(
+    folder: Path, anonymous: subprocess.Popen[bytes]
+) -> None:
+    assert anonymous.stdout is not None
+    inner = int(anonymous.stdout.readline())
+    (folder / "a").mkdir()
+    (folder / "a" / "cgroup.procs").write_text(f"{inner}\n")
+    assert fuse_process.end("a", NODE, str(folder / "nothing"), str(folder))
+    wait_until(lambda: not psutil.pid_exists(inner), "it is ended")
+
+
+@pytest.mark.parametrize("boot", ["another", ""], ids=["of another boot", "over for long"])
+def test_it_goes_by_no_other_boot_and_ends_when_nothing_is_left_to_do(folder: Path, boot: str) -> None:
+    mine, sleeping = str(folder / "fuse"), ["/bin/sleep", "1000"]
+    over = {"a": now() - fuse_process.RETIRE} if not boot else {"a": 1.0}
+    with subprocess.Popen(sleeping, env={"MANGROVE_ATTEMPT": "a", "MANGROVE_NODE": NODE}) as process:
+        try:
+            with (folder / "fuse").open("wb") as file:
+                fuse_process.write(file.fileno(), boot or processes.boot_id(), NODE, over)
+            before = Path.cwd()
+            try:
+                fuse_process.main(mine, str(folder), "", "")  # returns
+            finally:
+                os.chdir(before)
+            assert (process.poll() is None) == bool(boot)
+        finally:
+            process.kill()
+
+
+def test_a_container_engine_is_asked_to_kill_what_is_over(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(folder / "engine"))
+        engine.listen()
+        engine.settimeout(60)
+        fuse = node(folder, docker=f"unix://{folder}/engine")
+        fuse.set({"a": now()})
+        connection, _ = engine.accept()
+        with connection:
+            assert connection.recv(1024).startswith(b"POST /containers/mangrove-a/kill HTTP/1.1\r\n")
 
 
 @pytest.mark.docker

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from dnslib import DNSError, DNSRecord
 
 from mangrove.base.doors import ask
 from mangrove.base.errors import NotFound, Unavailable
-from mangrove.cli.output import Format, output_option, print_json
+from mangrove.cli.options import RootOptions, root_options
+from mangrove.cli.output import Format, output_option, print_json, print_table
 from mangrove.network.door import PATIENCE, SOCKET, Answer, Show
 from netmanager import main as program
 from netmanager.echo import echo
@@ -28,7 +28,7 @@ _FOLDER = click.option(
 
 @click.group()
 def net() -> None:
-    """Look at the network between services from this node, and run the netmanager."""
+    """Look at the network between services, from this node and as a whole, and run the netmanager."""
 
 
 @net.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -65,6 +65,26 @@ def show(folder: Path, output: Format) -> None:
             click.echo(f"  to {it['node']}: {path['network']} {path['kind']} via {path['via']} on {path['interface']}")
         if it["trouble"]:
             click.echo(f"  to {it['node']}: {it['trouble']}")
+
+
+@net.command("list")
+@output_option
+@root_options
+def list_grants(root: RootOptions, output: Format) -> None:
+    """List who has which addresses in the whole tree, as the root knows it."""
+    client = root.connect()
+    if output == "json":
+        print_json({**client.network(), "grants": client.grants()})
+        return
+    from mangrove.cli.tables import grants_table
+
+    whole = client.network()
+    if not whole["on"]:
+        click.echo("the root was started with --network off", err=True)
+        return
+    click.echo(f"instances {', '.join(whole['nodes'])}; services {', '.join(whole['services'])}")
+    click.echo(f"{whole['blocks_free']} of {whole['blocks']} blocks for clusters are free", err=True)
+    print_table(grants_table(client.grants()))
 
 
 @net.command()
@@ -131,6 +151,8 @@ def _address(view: dict[str, Any], target: str) -> str:
         return str(ipaddress.ip_address(target))
     except ValueError:
         pass
+    from dnslib import DNSError, DNSRecord  # who only asks the root does without it
+
     for gateway in view.get("gateways", ()):
         for kind in ("A", "AAAA"):
             try:

@@ -88,7 +88,7 @@ COMMANDS: dict[str, Entry] = {
         root=("", "Run a root orchestrator."),
         cluster=("", "List clusters, let one join, run one."),
         node=("", "List nodes; join, run and look at the one on this machine."),
-        net=("", "Look at the network between services from this node, and run the netmanager."),
+        net=("", "Look at the network between services, from this node and as a whole, and run the netmanager."),
     ),
     **_section(
         "The command itself",

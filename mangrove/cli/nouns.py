@@ -12,6 +12,7 @@ from mangrove.cli.output import Format, confirm, confirm_option, output_option, 
 from mangrove.client import names
 from mangrove.client.documents import Application, Instance, Service
 from mangrove.client.root import RootClient
+from mangrove.model.network import ServiceAddress
 
 application_option = click.option(
     "--app", "of", metavar="NAME", shell_complete=complete.application, help="Of this application alone."
@@ -113,7 +114,8 @@ def show_service(root: RootOptions, name: str, output: Format) -> None:
 
     whole = client.service(found.id)
     parent = client.application(whole.application)
-    print_table(facts(_facts_of(whole, parent)))
+    addresses = " ".join(_address_words(each) for each in client.service_network(found.id).addresses)
+    print_table(facts({**_facts_of(whole, parent), "addresses": addresses}))
     if whole.instances:
         click.echo()
         print_table(instances_table(Row(parent, whole, each) for each in whole.instances))
@@ -209,6 +211,12 @@ def rows(client: RootClient, instances: list[Instance]) -> list[Any]:
     return found
 
 
+def _address_words(address: ServiceAddress) -> str:
+    """An address, and how it chooses where that is not in turn."""
+    how = f"instance {address.number}" if address.policy == "instance" else address.policy.replace("_", " ")
+    return address.address if address.policy == "round_robin" else f"{address.address} ({how})"
+
+
 def _facts_of(service: Service, parent: Application) -> dict[str, str]:
     runs = service.specification
     return {
@@ -235,6 +243,7 @@ def _facts_of_instance(found: Instance, name: str) -> dict[str, str]:
         "cluster": found.cluster.name if found.cluster else "",
         "node": found.node.name if found.node else "",
         "address": found.address or "",
+        "own address": " ".join(filter(None, (found.ipv4, found.ipv6))),
         "attempt": found.attempt or "",
         "restarts": str(found.restarts),
         "exit code": "" if found.exit_code is None else str(found.exit_code),

@@ -21,7 +21,17 @@ FIELDS = frozenset(
     (
         *("virtualization", "code", "cmd", "args", "environment", "one_shot", "privileged", "platform", "arch"),
         *("memory", "vcpus", "vgpus", "vram", "vtpus", "storage", "resources", "bandwidth_in", "bandwidth_out"),
-        *("port", "volumes", "addresses", "constraints", "placement", "disconnect", "connectivity", "target_node"),
+        *(
+            "port",
+            "volumes",
+            "addresses",
+            "constraints",
+            "placement",
+            "disconnect",
+            "connectivity",
+            "egress",
+            "target_node",
+        ),
         *("mode", "priority", "preemption_policy", "state", "added_files", "sla_violation_strategy"),
     )
 )

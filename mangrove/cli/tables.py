@@ -17,6 +17,7 @@ from mangrove.client.documents import (
     Application,
     Cluster,
     Event,
+    Grant,
     Instance,
     LocalInstance,
     Node,
@@ -195,6 +196,15 @@ def nodes_table(nodes: Iterable[Node], title: str = "") -> Table:
             str(node.instances),
             plain(", ".join(node.capacity.runtimes)),
         )
+    return made
+
+
+def grants_table(grants: Iterable[Grant]) -> Table:
+    made = table("", "cluster", "node", "IPv4", "IPv6", "reached at", "trouble")
+    for each in grants:
+        cluster, node = (each.cluster, each.owner) if each.kind == "node" else (each.owner, None)
+        names = tuple(plain(place.name or place.id) if place is not None else "" for place in (cluster, node))
+        made.add_row(*names, each.ipv4 or "", each.ipv6 or "", " ".join(map(plain, each.underlay)), plain(each.trouble))
     return made
 
 

@@ -9,6 +9,7 @@ from msgspec import field
 
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
+from mangrove.model.network import ServiceAddress
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 
@@ -50,7 +51,8 @@ class Past(msgspec.Struct, frozen=True):
 class Instance(msgspec.Struct, frozen=True):
     """A slot and what became of it; since: wall-clock seconds; cluster and node: where it was given to, if anywhere.
 
-    history: attempts before this one, as far as they were asked for.
+    history: attempts before this one, as far as they were asked for. address: its node's; ipv4, ipv6: its own in the
+    network between services.
     """
 
     number: int
@@ -65,6 +67,8 @@ class Instance(msgspec.Struct, frozen=True):
     cluster: Place | None = None
     node: Place | None = None
     address: str | None = None
+    ipv4: str | None = None
+    ipv6: str | None = None
     usage: Usage | None = None
     history: tuple[Past, ...] = ()
 
@@ -102,6 +106,28 @@ class Service(msgspec.Struct, frozen=True):
     phases: dict[str, int] = field(name="instances", default_factory=dict)
     rollout: Rollout = Rollout()
     mode: str = "replicated"
+
+
+class ServiceNetwork(msgspec.Struct, frozen=True):
+    """How a service is reached in the network between services."""
+
+    id: str
+    addresses: tuple[ServiceAddress, ...] = ()
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """Addresses that a cluster (for its nodes) or a node (for its instances) alone has. kind: which of the two.
+
+    trouble: what is wrong with its part in the network between services.
+    """
+
+    kind: str
+    owner: Place
+    cluster: Place | None = None
+    ipv4: str | None = None
+    ipv6: str | None = None
+    underlay: tuple[str, ...] = ()
+    trouble: str = ""
 
 
 class Cluster(msgspec.Struct, frozen=True):

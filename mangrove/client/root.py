@@ -20,12 +20,14 @@ from mangrove.client.documents import (
     Application,
     Cluster,
     Event,
+    Grant,
     Instance,
     JoinToken,
     Me,
     Node,
     Scaled,
     Service,
+    ServiceNetwork,
     User,
 )
 from mangrove.client.http import UnexpectedAnswer
@@ -87,6 +89,10 @@ class RootClient(SignedIn):
     def service(self, id: str) -> Service:
         """A service with its instances."""
         return self.request("GET", f"/api/v1/services/{quoted(id)}", form=Service)
+
+    def service_network(self, id: str) -> ServiceNetwork:
+        """How a service is reached."""
+        return self.request("GET", f"/api/v1/services/{quoted(id)}/network", form=ServiceNetwork)
 
     def declaration(self, service: str) -> dict[str, Any]:
         """A service as it was declared, in the words of an SLA, among others that the root adds."""
@@ -160,6 +166,14 @@ class RootClient(SignedIn):
 
     def node(self, id: str) -> Node:
         return self.request("GET", f"/api/v1/nodes/{quoted(id)}", form=Node)
+
+    def network(self) -> dict[str, Any]:
+        """The network between services as a whole: its ranges, and what is free of them."""
+        return self.request("GET", "/api/v1/network", form=dict[str, Any])
+
+    def grants(self) -> list[Grant]:
+        """Who has which addresses: clusters, and behind them the nodes."""
+        return self.request("GET", "/api/v1/network/grants", form=list[Grant])
 
     def cluster_token(self, *, ttl: float, uses: int = 1) -> JoinToken:
         """A new token for `uses` clusters to join the root within `ttl` seconds."""

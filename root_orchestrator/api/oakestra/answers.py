@@ -136,7 +136,6 @@ class ServiceDocument(TypedDict):
     code: str
     RR_ip: str
     RR_ip_v6: str
-    addresses: dict[str, Any]
     service_ip_list: list[ServiceIp]
     next_instance_progressive_number: int
     instance_list: list[InstanceDocument]

@@ -66,7 +66,6 @@ def service_document(view: ServiceView, clusters: Mapping[str, bool]) -> Service
     port = specification.ports[0].host if specification.ports else None
     instances = [_instance_document(instance, port, unplaced) for instance in view.instances]
     word, detail = dialect.service_status([(each["status"], each["status_detail"]) for each in instances])
-    addresses = _addresses(service)
     application_name = application.name if application else ""
     application_namespace = application.namespace if application else ""
     document = {
@@ -86,9 +85,8 @@ def service_document(view: ServiceView, clusters: Mapping[str, bool]) -> Service
         "virtualization": specification.runtime,
         "image": specification.image,
         "code": specification.image,
-        "addresses": addresses,
-        "RR_ip": addresses.get("rr_ip", ""),
-        "RR_ip_v6": addresses.get("rr_ip_v6", ""),
+        "RR_ip": _round_robin(service, 4),
+        "RR_ip_v6": _round_robin(service, 6),
         "service_ip_list": _ip_list(service),
         "next_instance_progressive_number": service.next_number,
         "instance_list": instances,
@@ -98,29 +96,24 @@ def service_document(view: ServiceView, clusters: Mapping[str, bool]) -> Service
     return cast(ServiceDocument, document)
 
 
-#: What Oakestra calls addresses, by policy: the field of its SLA, and the type in its lists.
-_CALLED = {
-    "round_robin": ("rr_ip", "RR"),
-    "closest": ("closest_ip", "Closest"),
-    "least_loaded": ("least_loaded_ip", "LeastLoaded"),
-}
+#: What Oakestra calls addresses in its lists, by policy.
+_CALLED = {"round_robin": "RR", "closest": "Closest", "least_loaded": "LeastLoaded", "instance": "InstanceNumber"}
 
 
-def _addresses(service: Service) -> dict[str, Any]:
-    """The addresses in the form of the SLA: those that the service has, or else those that were declared."""
-    found: dict[str, Any] = dict(service.declared.get("addresses") or {})
+def _round_robin(service: Service, version: int) -> str:
+    """The address that each service has, or else the one that was declared."""
     for each in service.addresses:
-        if each.policy in _CALLED:
-            found[_CALLED[each.policy][0] + ("_v6" if ":" in each.address else "")] = each.address
-    return found
+        if each.policy == "round_robin" and (":" in each.address) == (version == 6):
+            return each.address
+    wished: dict[str, Any] = service.declared.get("addresses") or {}
+    return str(wished.get("rr_ip" if version == 4 else "rr_ip_v6", "")) if not service.addresses else ""
 
 
 def _ip_list(service: Service) -> list[ServiceIp]:
     """The addresses as Oakestra's network lists them: both families of one kind together."""
     found: dict[tuple[str, int | None], ServiceIp] = {}
     for each in service.addresses:
-        kind = _CALLED[each.policy][1] if each.policy in _CALLED else "InstanceNumber"
-        entry: ServiceIp = {"IpType": kind, "Address": "", "Address_v6": ""}
+        entry: ServiceIp = {"IpType": _CALLED[each.policy], "Address": "", "Address_v6": ""}
         if each.number is not None:
             entry["instance_number"] = each.number
         entry = found.setdefault((each.policy, each.number), entry)

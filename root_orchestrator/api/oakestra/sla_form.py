@@ -235,12 +235,12 @@ class Microservice(msgspec.Struct, frozen=True):
         ),
     ] = []
     egress: Annotated[
-        list[Line] | None,
+        list[Line],
         says(
             "Where it may connect to outside of this network: `192.0.2.0/24`, or with port and protocol "
-            "`0.0.0.0/0:443/tcp`, `[2001:db8::/32]:53/udp`. Missing: anywhere; empty: nowhere. Not of Oakestra."
+            "`0.0.0.0/0:443/tcp`, `[2001:db8::/32]:53/udp`. Missing: anywhere; `none`: nowhere. Not of Oakestra."
         ),
-    ] = None
+    ] = []
     arch: Annotated[list[Line], says("Architectures that it can run on, such as `amd64` and `arm64`; empty: any.")] = []
     platform: Annotated[Line, says("System and architecture that it needs, such as `linux/arm64`; empty: any.")] = ""
     placement: Annotated[

@@ -12,6 +12,8 @@ from root_orchestrator.api.oakestra import sla_form as form
 
 #: For any address that is free.
 AUTO = "auto"
+#: For no connection to outside at all.
+NOWHERE = "none"
 #: Addresses of single instances that one service may have: each is an entry in the plans of many nodes.
 _INSTANCES = 256
 
@@ -43,14 +45,17 @@ def wishes_of(addresses: form.Addresses | None, path: str) -> tuple[AddressWish,
 def wiring_of(service: form.Microservice, path: str) -> Wiring:
     """Whom a service may connect to. Raises InvalidInput."""
     targets = [each.target_microservice_id.strip() for each in service.connectivity]
-    egress = service.egress
     return Wiring(
         tuple(dict.fromkeys(target for target in targets if target)),
         service.addresses.client_affinity if service.addresses is not None else 0.0,
-        None
-        if egress is None
-        else tuple(_egress(text, f"{path}.egress[{index}]") for index, text in enumerate(egress)),
+        _all_egress(service.egress, f"{path}.egress"),
     )
+
+
+def _all_egress(texts: list[str], path: str) -> tuple[Egress, ...] | None:
+    if not texts:
+        return None
+    return () if texts == [NOWHERE] else tuple(_egress(text, f"{path}[{index}]") for index, text in enumerate(texts))
 
 
 def _of_instances(some: form.InstanceAddresses, path: str) -> list[AddressWish]:

@@ -40,6 +40,8 @@ def slot(view: InstanceView) -> SlotAnswer:
         "cluster": cluster_name(view.cluster) if view.cluster else None,
         "node": {"id": status.node, "name": status.node_name} if status.node else None,
         "address": status.address or None,
+        "ipv4": status.ipv4 or None,
+        "ipv6": status.ipv6 or None,
         "usage": whole(view.usage[-1]) if view.usage else None,
     }
 

@@ -69,7 +69,7 @@ class NodeAnswer(TypedDict):
 class SlotAnswer(TypedDict):
     """An instance that is wanted, and what became of it. failures: attempts in a row that ended badly.
 
-    since: wall-clock seconds of the phase.
+    since: wall-clock seconds of the phase. address: the node's; ipv4, ipv6: its own in the network between services.
     """
 
     id: str
@@ -84,6 +84,8 @@ class SlotAnswer(TypedDict):
     cluster: ClusterSaid | None
     node: Named | None
     address: str | None
+    ipv4: str | None
+    ipv6: str | None
     usage: Usage | None
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from mangrove import __version__
 from mangrove.cli.main import main
+from mangrove.network.layout import layout_of
 from mangrove.roles.http_server import serve
 from mangrove.roles.routes import OPEN, Route
 from tests.root_api import RootApi
@@ -74,7 +75,7 @@ def live() -> dict[str, str]:
 @pytest.fixture
 def served() -> Iterator[Served]:
     routes = [Route("GET", "/api/v1/version", version, OPEN, "Version"), Route("GET", "/livez", live, OPEN, "Alive")]
-    api = RootApi(more_routes=routes)
+    api = RootApi(more_routes=routes, layout=layout_of())
     server = serve(api.app, "127.0.0.1", 0, threads=4)
     yield Served(api, f"127.0.0.1:{server.port}", server.stop)
     server.stop()

@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from mangrove.client.root import RootClient
+from mangrove.model.child import Capacity, Networking
+from mangrove.model.documents import GRANTS, Granted
 from mangrove.model.phases import Phase
 from tests.root_api import CLUSTER, NODE, RootApi, microservice
 from tests.unit.cli.conftest import CommandLine
@@ -51,6 +54,31 @@ def test_services(cli: CommandLine, root: RootApi, shop: dict[str, str]) -> None
     assert said == root.get(f"/api/v1/services/{shop['web']}")
     assert cli("service", "delete", "db", "--yes").code == 0
     assert len(cli("service", "list").output.splitlines()) == 2
+
+
+def test_addresses(cli: CommandLine, root: RootApi, shop: dict[str, str]) -> None:
+    root.create("more", microservice("gate", addresses={"rr_ip": "10.30.0.7", "instances": [{"from": "10.30.0.8"}]}))
+    shown = " ".join(cli("service", "show", "more.gate").output.split())
+    assert "addresses 10.30.0.7 fdff:2" in shown
+    assert "10.30.0.8 (instance 0)" in shown
+    networks = ("10.18.0.0/26", "fdff::/64")
+    root.add_node("node7", "7" * 24, capacity=Capacity(network=Networking(1, (networks,), ("192.0.2.1",))))
+    root.put(GRANTS, "10.18.0.0/22", Granted(CLUSTER, "10.18.0.0/22", "fdff::/60"))
+    said = cli("net", "list")
+    assert said.error == "767 of 768 blocks for clusters are free\n"
+    first, head, cluster, node = said.output.splitlines()
+    assert first.startswith("instances 10.18.0.0/15, ")
+    assert head.split() == ["cluster", "node", "IPv4", "IPv6", "reached", "at", "trouble"]
+    assert cluster.split() == ["alpha", "10.18.0.0/22", "fdff::/60"]
+    assert node.split() == ["alpha", "node7", *networks, "192.0.2.1"]
+    document = json.loads(cli("net", "list", "-o", "json").output)
+    assert [each["kind"] for each in document["grants"]] == ["cluster", "node"]
+
+
+def test_a_root_without_a_network_says_so(cli: CommandLine, root: RootApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RootClient, "network", lambda self: {"on": False})
+    said = cli("net", "list")
+    assert (said.code, said.error) == (0, "the root was started with --network off\n")
 
 
 def test_instances(cli: CommandLine, root: RootApi, shop: dict[str, str]) -> None:

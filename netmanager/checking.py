@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,25 +20,31 @@ from mangrove.network.plan import Grant, LocalInstance, NodePlan, ServiceEntry
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 #: Entries of a kind: ten times what one node was measured with.
 _MOST = 100_000
+_KINDS = ("peers", "services", "endpoints", "instances")
 _PORTS = range(1, 65536)
 
 _Shape = TypeVar("_Shape", bound=msgspec.Struct)
 
 
-def read_plan(path: Path) -> NodePlan | None:
-    """The plan in a file; None when there is none. Raises InvalidInput, OSError."""
+def read_plan(path: Path, known: NodePlan | None = None) -> NodePlan | None:
+    """The plan in a file; None when there is none. known: the plan before, which was checked. Raises InvalidInput,
+    OSError."""
     try:
         plan = msgspec.json.decode(path.read_bytes(), type=NodePlan)
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(str(path), f"it is no plan: {error}") from None
-    return checked(plan)
+    return checked(plan, known)
 
 
-def checked(plan: NodePlan) -> NodePlan:
-    """The plan. Raises InvalidInput for the first thing that is wrong with it."""
-    for kind in ("peers", "services", "endpoints", "instances"):
+def checked(plan: NodePlan, known: NodePlan | None = None) -> NodePlan:
+    """The plan, made of the known one's entries wherever these are the same: only others are checked, and later ones
+    are told apart at a glance. Raises InvalidInput for the first thing that is wrong with it."""
+    known = known or NodePlan(plan.node)
+    kept = {kind: _kept(getattr(plan, kind), getattr(known, kind)) for kind in _KINDS}
+    plan = msgspec.structs.replace(plan, **kept)
+    for kind in _KINDS:
         if len(getattr(plan, kind)) > _MOST:
             raise InvalidInput(kind, f"there are {len(getattr(plan, kind))}; at most {_MOST} are taken")
     for kind, networks in (("ranges.nodes", plan.ranges.nodes), ("ranges.services", plan.ranges.services)):
@@ -46,22 +52,30 @@ def checked(plan: NodePlan) -> NodePlan:
     _apart("grants", [text for grant in plan.grants for text in (grant.ipv4, grant.ipv6) if text])
     for index, grant in enumerate(plan.grants):
         _grant(f"grants[{index}]", grant)
-    for id, peer in plan.peers.items():
+    for id, peer in _new(plan.peers, known.peers):
         _same(f"peers.{id}", id, peer.node)
         for text in peer.networks:
             _network(f"peers.{id}.networks", text)
         for text in peer.underlay:
             _address(f"peers.{id}.underlay", text)
-    for id, service in plan.services.items():
+    for id, service in _new(plan.services, known.services):
         _same(f"services.{id}", id, service.service)
         _service(f"services.{id}", service)
-    for id, endpoint in plan.endpoints.items():
+    for id, endpoint in _new(plan.endpoints, known.endpoints):
         _same(f"endpoints.{id}", id, endpoint.attempt)
         _addresses(f"endpoints.{id}", endpoint.ipv4, endpoint.ipv6)
-    for id, instance in plan.instances.items():
+    for id, instance in _new(plan.instances, known.instances):
         _same(f"instances.{id}", id, instance.attempt)
         _instance(f"instances.{id}", instance)
     return plan
+
+
+def _kept(entries: dict[str, _Shape], known: dict[str, _Shape]) -> dict[str, _Shape]:
+    return {id: before if (before := known.get(id)) == entry else entry for id, entry in entries.items()}
+
+
+def _new(entries: dict[str, _Shape], known: dict[str, _Shape]) -> Iterator[tuple[str, _Shape]]:
+    return ((id, entry) for id, entry in entries.items() if known.get(id) is not entry)
 
 
 def checked_attach(request: Attach, plan: NodePlan) -> Attach:

@@ -19,9 +19,9 @@ from netmanager import conntrack, namespaces, nft
 from netmanager.checking import checked_attach, read_plan
 from netmanager.kernel import Kernel
 from netmanager.links import links
-from netmanager.rules import TABLE, ruleset, targets_of
+from netmanager.rules import TABLE, Memory, ruleset
 from netmanager.ruleset import Seen, changes, seen_of
-from netmanager.situation import FAMILIES, Attached, Situation, paths_of
+from netmanager.situation import Attached, Situation, paths_of
 from netmanager.view import view
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Manager:
         self._plan: NodePlan | None = None
         self._situation: Situation | None = None
         self._seen: Seen | None = None
+        self._memory = Memory()
         self._strays: set[str] = set()
         #: Why the newest plan was not taken, or could not be put into effect; empty when it was.
         self.trouble = ""
@@ -92,7 +93,7 @@ class Manager:
 
     def _changed(self) -> Answer:
         try:
-            self._plan = read_plan(self._folder / PLAN) or self._plan
+            self._plan = read_plan(self._folder / PLAN, self._plan) or self._plan
             self._apply()
             trouble = ""
         except InvalidInput as error:
@@ -117,7 +118,7 @@ class Manager:
         for node, trouble in troubles.items():
             if before is None or before.troubles.get(node) != trouble:
                 log.warning("%s", trouble)
-        wanted = ruleset(now)
+        wanted = ruleset(now, self._memory)
         if self._seen is None:
             self._seen = nft.seen(TABLE)
         transaction = changes(TABLE, self._seen, wanted)
@@ -130,7 +131,7 @@ class Manager:
         self._on_change(now)
         self._tell_resolvers(now)
         if before is not None:
-            gone = _endpoints(before) - _endpoints(now)
+            gone = _addresses(before) - _addresses(now)
             if gone:
                 conntrack.forget(frozenset(gone), udp_only=True)
 
@@ -192,11 +193,13 @@ class Manager:
             self._seen = self._situation = None
 
 
-def _endpoints(situation: Situation) -> set[str]:
+def _addresses(situation: Situation) -> set[str]:
+    """Of all endpoints that may be given connections."""
     return {
-        target.address
-        for family in FAMILIES
-        for targets in targets_of(situation, family).values()
-        for target in targets
-        if target.state != "stopping"
+        address
+        for endpoints in situation.endpoints.values()
+        for it in endpoints
+        if it.state != "stopping"
+        for address in (it.ipv4, it.ipv6)
+        if address
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mangrove.network.plan import ServiceEntry
-from netmanager.rules import targets_of
 from netmanager.situation import FAMILIES, Family, Situation
 
 #: Under which all names of ours are too. `.internal` is reserved for private use (ICANN, 2024).
@@ -27,7 +26,6 @@ class Names:
             if it.address(family)
         }
         self._situation = situation
-        self._instances: dict[Family, dict[tuple[str, int], str]] = {}
 
     def lookup(self, name: str, family: Family | None, asker: str) -> list[str] | None:
         """Addresses of `name` for who asks from `asker` (an address); family: None for a question about neither.
@@ -46,8 +44,8 @@ class Names:
         if family is None:
             return []
         if number is not None:
-            address = self._instance(family).get((entries[0].service, number), "")
-            return [address] if address else []
+            targets = self._situation.targets(entries[0].service, family)
+            return [target.address for target in targets if target.number == number][:1]
         wanted = [it for it in entries[0].addresses if (":" in it.address) == (family == 6)]
         return [it.address for it in wanted if it.policy != "instance"][:1] or [it.address for it in wanted]
 
@@ -58,15 +56,6 @@ class Names:
         for entry in self._services.get(name, ()):
             if not known or (own is not None and own.may_reach(entry)):
                 yield entry
-
-    def _instance(self, family: Family) -> dict[tuple[str, int], str]:
-        if family not in self._instances:
-            self._instances[family] = {
-                (service, target.number): target.address
-                for service, targets in targets_of(self._situation, family).items()
-                for target in targets
-            }
-        return self._instances[family]
 
 
 def is_ours(name: str) -> bool:

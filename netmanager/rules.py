@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mangrove.base.digest import digest_of
-from mangrove.network.plan import Egress, ServiceEntry
-from netmanager.balancing import Target, chosen, translation
+from mangrove.network.plan import Egress, Endpoint, LocalInstance, ServiceEntry
+from netmanager.balancing import chosen, translation
 from netmanager.ruleset import Chain, Collection, Ruleset
 from netmanager.situation import FAMILIES, GATEWAY, INSTANCE, TUNNEL, Family, Network, Situation, gateway_of
 
@@ -28,12 +28,37 @@ _REFUSAL = Chain(("meta l4proto tcp reject with tcp reset", "reject with icmpx a
 _NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, echo-request }"
 
 
-def ruleset(situation: Situation) -> Ruleset:
-    """All of our table."""
+#: Family, element of the map, name of the chain, and the chain.
+Leading = tuple[Family, str, str, Chain]
+
+
+class Memory:
+    """What was worked out for services before, and from what: a change of one instance concerns one of thousands."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, tuple[ServiceEntry, list[Endpoint | LocalInstance], list[Leading]]] = {}
+        self._peers: object = None
+
+    def fits(self, situation: Situation) -> None:
+        """Forget what depends on how far nodes are, when that has changed."""
+        if self._peers != situation.plan.peers:
+            self._peers = situation.plan.peers
+            self.services.clear()
+
+
+def ruleset(situation: Situation, memory: Memory | None = None) -> Ruleset:
+    """All of our table. memory: of earlier calls; the answer is the same without."""
+    memory = memory or Memory()
+    memory.fits(situation)
     chains = {"refuse": _REFUSAL, **_base(situation)}
     collections: dict[str, Collection] = {}
-    for made in (_places, _services, _ports, _guards, _egress):
-        more, those = made(situation)
+    for more, those in (
+        _places(situation),
+        _services(situation, memory),
+        _ports(situation),
+        _guards(situation),
+        _egress(situation),
+    ):
         collections |= more
         chains |= those
     return Ruleset(collections, chains)
@@ -166,42 +191,39 @@ def _networks(type: str, networks: Iterable[Network]) -> Collection:
     return Collection("set", type, frozenset(map(str, networks)), intervals=True)
 
 
-def targets_of(situation: Situation, family: Family) -> dict[str, list[Target]]:
-    """Endpoints that have an address of a family, by service."""
-    found: dict[str, list[Target]] = {}
-    for local in situation.running.values():
-        if address := situation.attached[local.attempt].address(family):
-            found.setdefault(local.service, []).append(Target(local.number, local.attempt, address, local.state))
-    for there in situation.plan.endpoints.values():
-        address = there.ipv4 if family == 4 else there.ipv6
-        if address and there.node not in situation.troubles:
-            peer = situation.plan.peers.get(there.node)
-            distance = peer.distance if peer else 0.0
-            found.setdefault(there.service, []).append(
-                Target(there.number, there.attempt, address, there.state, there.load, distance)
-            )
-    return found
-
-
-def _services(situation: Situation) -> Made:
+def _services(situation: Situation, memory: Memory) -> Made:
     """Where services' addresses lead."""
-    collections: dict[str, Collection] = {}
     chains: dict[str, Chain] = {}
-    for family in FAMILIES:
-        leading: set[str] = set()
-        targets = targets_of(situation, family)
-        for entry in situation.plan.services.values():
-            for where in entry.addresses:
-                if (":" in where.address) != (family == 6):
-                    continue
-                best = chosen(where, targets.get(entry.service, ()))
-                if best:
-                    name = chain_of("service", where.address)
-                    statement = translation(_IP[family], best, affinity=entry.affinity > 0)
-                    chains[name] = Chain((f"counter {statement}",))
-                    leading.add(f"{where.address} : goto {name}")
-        collections[f"services{family}"] = Collection("map", f"ipv{family}_addr : verdict", frozenset(leading))
+    leading: dict[Family, set[str]] = {4: set(), 6: set()}
+    for id, entry in situation.plan.services.items():
+        known = memory.services.get(id)
+        endpoints = situation.endpoints.get(id, [])
+        if known is None or known[0] != entry or known[1] != endpoints:
+            known = entry, endpoints, _service(situation, entry)
+            memory.services[id] = known
+        for family, element, name, chain in known[2]:
+            leading[family].add(element)
+            chains[name] = chain
+    for id in memory.services.keys() - situation.plan.services.keys():
+        del memory.services[id]
+    collections = {
+        f"services{family}": Collection("map", f"ipv{family}_addr : verdict", frozenset(leading[family]))
+        for family in FAMILIES
+    }
     return collections, chains
+
+
+def _service(situation: Situation, entry: ServiceEntry) -> list[Leading]:
+    """For each address of a service that leads somewhere: the element of the map, and the chain."""
+    found: list[Leading] = []
+    for where in entry.addresses:
+        family: Family = 6 if ":" in where.address else 4
+        best = chosen(where, situation.targets(entry.service, family))
+        if best:
+            name = chain_of("service", where.address)
+            statement = translation(_IP[family], best, affinity=entry.affinity > 0)
+            found.append((family, f"{where.address} : goto {name}", name, Chain((f"counter {statement}",))))
+    return found
 
 
 def _ports(situation: Situation) -> Made:
@@ -241,22 +263,19 @@ def _guards(situation: Situation) -> Made:
     collections: dict[str, Collection] = {}
     chains: dict[str, Chain] = {}
     for family in FAMILIES:
-        addresses: dict[str, set[str]] = {}
+        own: dict[str, set[str]] = {}
         for attached in situation.attached.values():
             if attached.address(family):
-                addresses.setdefault(attached.service, set()).add(attached.address(family))
-        for there in situation.plan.endpoints.values():
-            if address := there.ipv4 if family == 4 else there.ipv6:
-                addresses.setdefault(there.service, set()).add(address)
+                own.setdefault(attached.service, set()).add(attached.address(family))
         members: dict[str, set[str]] = {_members(group): set() for group in groups}
         members |= {_callers(id): set() for id in here}
-        for entry in services.values():
-            theirs = addresses.get(entry.service, set())
-            if entry.group in groups:
-                members[_members(entry.group)] |= theirs
-            for reached in entry.reaches:
-                if reached in here:
-                    members[_callers(reached)] |= theirs
+        for id, entry in services.items():
+            into = [members[_members(entry.group)]] if entry.group in groups else []
+            into += [members[_callers(reached)] for reached in entry.reaches if reached in here]
+            for each in into:
+                each |= own.get(id, set())
+                each.update(it.ipv4 if family == 4 else it.ipv6 for it in situation.endpoints.get(id, ()))
+                each.discard("")
         for name, found in members.items():
             collections[f"{name}{family}"] = Collection("set", f"ipv{family}_addr", frozenset(found))
         guarded = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from mangrove.base.digest import digest_of
@@ -17,12 +18,17 @@ from mangrove.base.digest import digest_of
 _BATCH = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Chain:
     """hook: what makes it a base chain, such as `type nat hook output priority -100; policy accept;`, or empty."""
 
     rules: tuple[str, ...]
     hook: str = ""
+
+    @cached_property
+    def comments(self) -> tuple[str, ...]:
+        """Of each rule. Worked out once: most chains stay as they are through thousands of changes."""
+        return tuple(map(comment_of, self.rules))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ class Seen:
 def seen_of(wanted: Ruleset) -> Seen:
     """What is seen after `wanted` was applied."""
     return Seen(
-        {name: tuple(map(comment_of, chain.rules)) for name, chain in _chains(wanted).items()},
+        {name: chain.comments for name, chain in _chains(wanted).items()},
         wanted.collections,
     )
 
@@ -111,12 +117,11 @@ def _make(table: str, wanted: Ruleset, seen: Seen) -> Iterator[str]:
         yield from _elements("delete", table, name, before - collection.elements, keys=collection.kind == "map")
         yield from _elements("add", table, name, collection.elements - before)
     for name, chain in wanted.chains.items():
-        comments = tuple(map(comment_of, chain.rules))
-        if seen.chains.get(name, ()) == comments:
+        if seen.chains.get(name, ()) == chain.comments:
             continue
         if name in seen.chains:
             yield f"flush chain {table} {name}"
-        for rule, comment in zip(chain.rules, comments, strict=True):
+        for rule, comment in zip(chain.rules, chain.comments, strict=True):
             yield f'add rule {table} {name} {rule} comment "{comment}"'
 
 

@@ -9,7 +9,8 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Literal
 
-from mangrove.network.plan import LocalInstance, NodePlan, Peer
+from mangrove.network.plan import Endpoint, LocalInstance, NodePlan, Peer
+from netmanager.balancing import Target
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -95,6 +96,33 @@ class Situation:
 
     def services(self, family: Family) -> list[Network]:
         return [net for net in map(ipaddress.ip_network, self.plan.ranges.services) if net.version == family]
+
+    @cached_property
+    def endpoints(self) -> dict[str, list[Endpoint | LocalInstance]]:
+        """By service: instances that packets can be sent to, those of this node first."""
+        found: dict[str, list[Endpoint | LocalInstance]] = {}
+        for local in self.running.values():
+            found.setdefault(local.service, []).append(local)
+        troubles = self.troubles
+        for there in self.plan.endpoints.values():
+            if there.node not in troubles:
+                found.setdefault(there.service, []).append(there)
+        return found
+
+    def targets(self, service: str, family: Family) -> list[Target]:
+        """Endpoints of a service that have an address of a family."""
+        found = []
+        for it in self.endpoints.get(service, ()):
+            address = it.ipv4 if family == 4 else it.ipv6
+            if not address:
+                continue
+            if isinstance(it, LocalInstance):
+                found.append(Target(it.number, it.attempt, address, it.state))
+            else:
+                peer = self.plan.peers.get(it.node)
+                distance = peer.distance if peer is not None else 0.0
+                found.append(Target(it.number, it.attempt, address, it.state, it.load, distance))
+        return found
 
     @cached_property
     def running(self) -> dict[str, LocalInstance]:

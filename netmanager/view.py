@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from netmanager.balancing import chosen
-from netmanager.rules import chain_of, targets_of
+from netmanager.rules import chain_of
 from netmanager.situation import FAMILIES, Situation
 
 
@@ -20,12 +20,11 @@ def view(
     if situation is None:
         return {"trouble": trouble or "there is no plan yet"}
     plan, counted = situation.plan, connections or {}
-    targets = {family: targets_of(situation, family) for family in FAMILIES}
     services = []
     for entry in plan.services.values():
         for where in entry.addresses:
             family = FAMILIES[":" in where.address]
-            best = chosen(where, targets[family].get(entry.service, ()))
+            best = chosen(where, situation.targets(entry.service, family))
             services.append(
                 {
                     "service": entry.service,

@@ -12,7 +12,7 @@ NO_APT ?=
 # Programs that tests use beyond Python, and the Debian packages that have them.
 SYSTEM_PROGRAMS := dockerd:docker.io mosquitto:mosquitto nft:nftables ip:iproute2 busybox:busybox-static podman:podman \
     systemd-analyze:systemd systemd-nspawn:systemd-container docker-compose:docker-compose \
-    promtool:prometheus chromium:chromium
+    promtool:prometheus chromium:chromium iperf3:iperf3 nsenter:util-linux
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test-deps system-packages test soak bench simulate docs lint clean

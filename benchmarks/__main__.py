@@ -17,7 +17,21 @@ from types import ModuleType
 
 import msgspec
 
-from benchmarks import api, burst, calm, deploy, logs, machine, memory, placement, recovery, reports, sizes, throughput
+from benchmarks import (
+    api,
+    burst,
+    calm,
+    deploy,
+    logs,
+    machine,
+    memory,
+    network,
+    placement,
+    recovery,
+    reports,
+    sizes,
+    throughput,
+)
 from benchmarks.result import Result, table
 
 #: Modules with `measure(folder, size)`, which gives a Result, and the sizes `FULL` and `QUICK`.
@@ -32,6 +46,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "api": api,
     "logs": logs,
     "placement": placement,
+    "network": network,
     "sizes": sizes,
 }
 _RESULTS = Path(__file__).with_name("results")

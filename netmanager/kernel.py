@@ -9,7 +9,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,17 @@ class Kernel:
 
     # What there is
 
-    def uplinks(self) -> dict[str, Uplink]:
-        """Interfaces of the node itself that are up and have addresses."""
+    def look(self) -> tuple[dict[str, Uplink], dict[str, Attached]]:
+        """Interfaces of the node itself that are up and have addresses, and instances that have an interface, as the
+        interfaces themselves say."""
         links = {link["index"]: link for link in self._netlink.get_links()}
+        return self._uplinks(links), _attached(links.values())
+
+    def attached(self) -> dict[str, Attached]:
+        """The latter alone."""
+        return _attached(self._netlink.get_links())
+
+    def _uplinks(self, links: Mapping[int, Any]) -> dict[str, Uplink]:
         found: dict[str, list[Any]] = {}
         for address in self._netlink.get_addr(scope=0):
             link = links.get(address["index"])
@@ -62,16 +70,6 @@ class Kernel:
             found.setdefault(link.get("ifname"), []).append(ipaddress.ip_interface(text))
         mtus = {link.get("ifname"): link.get("mtu") for link in links.values()}
         return {name: Uplink(name, mtus[name], tuple(addresses)) for name, addresses in found.items()}
-
-    def attached(self) -> dict[str, Attached]:
-        """Instances that have an interface, as the interfaces themselves say."""
-        found = {}
-        for name, link in self._ours().items():
-            words = (link.get("ifalias") or "").split(" ")
-            if name.startswith(INSTANCE) and len(words) == 5 and words[2].isdecimal():
-                attempt, service, number, ipv4, ipv6 = words
-                found[attempt] = Attached(attempt, service, int(number), ipv4.strip("-"), ipv6.strip("-"))
-        return found
 
     def interface_counters(self) -> dict[str, tuple[int, int]]:
         """Bytes that each of our interfaces received and sent, as the node sees it."""
@@ -287,6 +285,16 @@ class Kernel:
         for link in self._ours().values():
             with contextlib.suppress(NetlinkError):
                 self._netlink.link("del", index=link["index"])
+
+
+def _attached(links: Iterable[Any]) -> dict[str, Attached]:
+    found = {}
+    for link in links:
+        words = (link.get("ifalias") or "").split(" ")
+        if link.get("ifname").startswith(INSTANCE) and len(words) == 5 and words[2].isdecimal():
+            attempt, service, number, ipv4, ipv6 = words
+            found[attempt] = Attached(attempt, service, int(number), ipv4.strip("-"), ipv6.strip("-"))
+    return found
 
 
 def _has_interface() -> bool:

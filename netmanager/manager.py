@@ -18,7 +18,7 @@ from mangrove.network.plan import NodePlan
 from netmanager import conntrack, namespaces, nft
 from netmanager.checking import checked_attach, read_plan
 from netmanager.kernel import Kernel
-from netmanager.links import links
+from netmanager.links import Links, links
 from netmanager.rules import TABLE, Memory, ruleset
 from netmanager.ruleset import Seen, changes, seen_of
 from netmanager.situation import Attached, Situation, paths_of
@@ -48,6 +48,7 @@ class Manager:
         self._plan: NodePlan | None = None
         self._situation: Situation | None = None
         self._seen: Seen | None = None
+        self._links: Links | None = None
         self._memory = Memory()
         self._strays: set[str] = set()
         #: Why the newest plan was not taken, or could not be put into effect; empty when it was.
@@ -78,7 +79,7 @@ class Manager:
     def look(self) -> None:
         """Compare the kernel with the plan, and mend what differs: at the start, and now and then. Raises nothing."""
         with self._lock:
-            self._seen = None
+            self._seen = self._links = None
             self._changed()
             self._release_strays()
 
@@ -112,7 +113,7 @@ class Manager:
         if self._plan is None:
             return
         before = self._situation
-        uplinks, attached = self._kernel.uplinks(), self._kernel.attached()
+        uplinks, attached = self._kernel.look()
         paths, troubles = paths_of(self._plan, uplinks, encapsulate=self._encapsulate)
         now = Situation(self._plan, attached, paths, troubles)
         for node, trouble in troubles.items():
@@ -122,7 +123,11 @@ class Manager:
         if self._seen is None:
             self._seen = nft.seen(TABLE)
         transaction = changes(TABLE, self._seen, wanted)
-        self._kernel.apply(links(now, uplinks))
+        wires = links(now, uplinks)
+        if wires != self._links:
+            self._links = None
+            self._kernel.apply(wires)
+            self._links = wires
         if transaction:
             self._seen = None  # unknown, should it fail
             nft.run(transaction)
@@ -156,7 +161,8 @@ class Manager:
             if other.attempt != request.attempt and {other.ipv4, other.ipv6} & {request.ipv4, request.ipv6} - {""}:
                 raise InvalidInput("ipv4", f"{request.ipv4} or {request.ipv6} is {other.attempt}'s")
         namespace = f"/proc/{request.pid}/ns/net" if request.pid else namespaces.make(self._namespace(request.attempt))
-        mtu = links(situation, self._kernel.uplinks()).mtu
+        mtu = links(situation, self._kernel.look()[0]).mtu
+        self._links = None
         self._kernel.attach(instance, namespace, situation.gateways, mtu)
         self._apply()
         return Answer(namespace=namespace)
@@ -170,6 +176,7 @@ class Manager:
     def _release(self, attempt: str) -> Answer:
         known = self._kernel.attached().get(attempt)
         self._kernel.release(attempt)
+        self._links = None  # the kernel removed its routes
         namespaces.remove(self._namespace(attempt))
         self._apply()
         if known is not None:
@@ -190,7 +197,7 @@ class Manager:
             self._kernel.remove_all()
             for attempt in attached:
                 namespaces.remove(self._namespace(attempt))
-            self._seen = self._situation = None
+            self._seen = self._situation = self._links = None
 
 
 def _addresses(situation: Situation) -> set[str]:

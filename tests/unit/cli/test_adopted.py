@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pymongo
 import pytest
 
 from mangrove.model.attempt import Attempt
@@ -12,8 +13,10 @@ from mangrove.model.documents import ADOPTED, SLOTS, SPECIFICATIONS, Adopted
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from mangrove.roles.parent import CONTROLLER
+from mangrove.roles.stores import open_store
 from mangrove.store.interface import Put
 from mangrove.store.sqlite import SqliteStore
+from tests.mongo_server import database
 from tests.root_api import CLUSTER, RootApi
 from tests.unit.cli.conftest import CommandLine
 
@@ -84,6 +87,40 @@ def test_a_store_is_backed_up_and_restored(cli: CommandLine, tmp_path: Path, nou
     assert (started is not None and started.document["count"] >= 1_000_000) is (noun == "cluster")
     store.close()
     assert cli(noun, "restore", "--data-dir", str(data)).code == 0, "again, and without a file"
+
+
+def test_a_database_that_its_own_tools_brought_back_is_gone_on_with(cli: CommandLine, tmp_path: Path) -> None:
+    """What `mongodump` has read and `mongorestore --drop` has written, document by document."""
+    with database() as uri, pymongo.MongoClient[dict[str, object]](uri) as client:
+        tables = client.get_default_database()
+        first = open_store(uri, tmp_path, "root.db")
+        lease = first.store.acquire(CONTROLLER, first.holder)
+        assert lease is not None
+        first.store.apply([Put("things", "1", {})], lease=lease)
+        first.store.close()
+        dump = {name: list(tables[name].find()) for name in tables.list_collection_names()}
+        lost = open_store(uri, tmp_path, "root.db")
+        lost.store.apply([Put("things", "2", {})])
+        lost.store.close()
+        for name, documents in dump.items():
+            tables[name].delete_many({})
+            if documents:
+                tables[name].insert_many(documents)
+        said = cli("root", "restore", "--data-dir", str(tmp_path), "--store", uri, "--adopt", "60")
+        assert said.code == 0, said.error
+        store = open_store(uri, tmp_path, "root.db").store
+        try:
+            assert store.id == first.store.id
+            assert [stored.id for stored in store.load("things")] == ["1"]
+            now, terms = store.lease(CONTROLLER), store.get("meta", "terms")
+            assert now is not None
+            assert terms is not None
+            assert now.term > lease.term + 1_000_000
+            assert (terms.document["accepted"], terms.document["adopt"]) == (now.term, 60.0)
+            assert store.renew(lease) is None, "who had it cannot write any more"
+        finally:
+            store.close()
+        assert not (tmp_path / "root.db").exists()
 
 
 def test_what_cannot_be_backed_up_or_restored_is_said(cli: CommandLine, tmp_path: Path) -> None:

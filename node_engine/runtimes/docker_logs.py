@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from node_engine.runtimes.docker_client import DockerClient, NotThere
 from node_engine.runtimes.interface import RuntimeFault
 from node_engine.runtimes.printed import LONGEST, Line, Reading, Wish, cut, gap
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import docker
@@ -136,8 +139,8 @@ class _Pump:
                 buffer = buffer[start:]
                 if self._ended:
                     return
-        except Exception:  # noqa: S110  # however the answer ends, the next one goes on behind the last line
-            pass
+        except Exception:  # however the answer ends, the next one goes on behind the last line
+            _log.debug("a container's output ended", exc_info=True)
         finally:
             with self._room:
                 self._ended = True
@@ -156,8 +159,10 @@ class _Pump:
         with self._room:
             self._ended = True
             self._room.notify_all()
-        with contextlib.suppress(Exception):
+        try:
             self._answer.close()
+        except Exception:  # what the driver makes of being closed while its other thread reads
+            _log.debug("closing a container's output", exc_info=True)
 
     def _put(self, kind: int, payload: bytes) -> None:
         with self._room:

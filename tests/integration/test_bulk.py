@@ -154,7 +154,6 @@ def _begun_again(pair: Pair) -> bool:
     if not pair.above.streams.streams:
         pair.ended.clear()
         pair.begin()
-        time.sleep(0.2)
     return bool(pair.credit) and not pair.ended
 
 

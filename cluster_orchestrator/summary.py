@@ -24,10 +24,10 @@ _PRIORITIES = 4
 def cluster_capacity(fleet: Fleet, version: int, position: Position | None) -> Capacity:
     """The cluster as one child of the root: of its nodes that may be given new work now."""
     rows = list(fleet.rows.values())
-    usable = [row for row in rows if row.live and not row.cordoned]
+    usable = [row for row in rows if row.open]
     # The root subtracts all that it has given to this cluster, so what is bound on other nodes must be in the sum, and
     # these nodes among those on which it counts host ports.
-    busy = [row for row in rows if row.attempts and (not row.live or row.cordoned)]
+    busy = [row for row in rows if row.attempts and not row.open]
     bound = sum((row.reserved for row in busy), NOTHING)
     values, vague = _labels([row.capacity for row in usable])
     return Capacity(

@@ -79,7 +79,7 @@ def fits_instead(fleet: Fleet, specification: Specification, attempt: str) -> bo
     """
     child, resources, kinds = fleet.reservation(attempt)
     row = fleet.rows.get(child)
-    if row is None or not row.live or row.cordoned:
+    if row is None or not row.open:
         return False
     request, table, here = fleet.request(specification), fleet.table, np.array([row.number], np.intp)
     needs, largest = specification.resources, row.capacity.largest
@@ -158,11 +158,15 @@ def judge(
     clauses = []
     left = np.flatnonzero(table.open[: table.size])
     cordoned = sum(row.live and row.cordoned for row in fleet.rows.values()) if table.cordoned.any() else 0
-    silent = len(fleet.rows) - len(left) - cordoned
+    odd = sum(row.live and not row.cordoned for row in (fleet.rows[child] for child in fleet.quarantined))
+    silent = len(fleet.rows) - len(left) - cordoned - odd
     if silent:
         clauses.append(Clause("live", silent, f"{silent} of {_count(len(fleet.rows), fleet.noun)} not connected"))
     if cordoned:
         clauses.append(Clause("cordon", cordoned, f"{cordoned} of {_count(len(fleet.rows), fleet.noun)} cordoned"))
+    if odd:
+        text = f"{odd} of {_count(len(fleet.rows), fleet.noun)} quarantined, for reporting nonsense"
+        clauses.append(Clause("quarantine", odd, text))
     left = np.setdiff1d(left, [fleet.rows[child].number for child in avoid if child in fleet.rows])
     said_no = [row for child in refused if (row := fleet.rows.get(child)) is not None and row.number in left]
     if said_no:

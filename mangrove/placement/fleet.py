@@ -43,6 +43,7 @@ class Row:
     live: bool = False
     cordoned: bool = False
     drained: bool = False
+    quarantined: bool = False
     reserved: Resources = NOTHING
     attempts: int = 0
     yielding: dict[str, int] = field(default_factory=dict)
@@ -51,6 +52,11 @@ class Row:
     @property
     def free(self) -> Resources:
         return self.capacity.allocatable - self.reserved
+
+    @property
+    def open(self) -> bool:
+        """Whether it may be given new work."""
+        return self.live and not self.cordoned and not self.quarantined
 
     @property
     def heard(self) -> bool:
@@ -94,6 +100,7 @@ class Fleet:
         self._strayed: dict[str, set[str]] = {}  # child without a row → attempts reserved on it
         self._requests: dict[object, Request] = {}
         self.drained: set[str] = set()
+        self.quarantined: set[str] = set()
         self._sought: set[Hashable] = set()  # kinds that others want to be near
 
     # -- children
@@ -139,6 +146,7 @@ class Fleet:
         """Forget a child; its reservations go when its attempts are released."""
         self.touched += 1
         self.drained.discard(child)
+        self.quarantined.discard(child)
         row = self._rows.pop(child, None)
         if row is None:
             return
@@ -174,6 +182,14 @@ class Fleet:
         row.cordoned, row.drained, before = cordoned, drained, row.cordoned
         (self.drained.add if drained else self.drained.discard)(child)
         self._open(row, before and not cordoned)
+
+    def set_quarantined(self, child: str, quarantined: bool) -> None:
+        """Whether what the child reports cannot be true, so that it gets no new work."""
+        row = self._rows[child]
+        row.quarantined, before = quarantined, row.quarantined
+        if quarantined != before:
+            (self.quarantined.add if quarantined else self.quarantined.discard)(child)
+            self._open(row, before)
 
     def measured(self, child: str, usage: Usage) -> None:
         """What a child uses: `lowest_load` looks at it, and nobody waits for it."""
@@ -272,6 +288,7 @@ class Fleet:
         taken._strayed = {child: set(attempts) for child, attempts in self._strayed.items()}
         taken._requests = {}
         taken.drained = set(self.drained)
+        taken.quarantined = set(self.quarantined)
         taken._sought = set()
         return taken
 
@@ -298,7 +315,7 @@ class Fleet:
     def _open(self, row: Row, news: bool) -> None:
         self.touched += 1
         self.changed += news
-        self.table.open[row.number] = row.live and not row.cordoned
+        self.table.open[row.number] = row.open
         self.table.cordoned[row.number] = row.cordoned
 
     def _placed(self, capacity: Capacity) -> Capacity:

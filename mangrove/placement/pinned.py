@@ -56,6 +56,8 @@ def place_on(
         return NoFit(f"it belongs on {row.name} alone")
     if not row.live:
         return NoFit(f"{row.name}, which it belongs on, is not connected")
+    if row.quarantined:
+        return NoFit(f"{row.name}, which it belongs on, is quarantined, for reporting nonsense")
     if row.id in refused:
         return NoFit(f"refused by {row.name}: {refused[row.id].reason}")
     obstacles = _obstacles(FILTERS, fleet, specification, row.number) if len(pin) == 1 else ""

@@ -20,8 +20,9 @@ from mangrove.link.messages import NODES, Hello
 from mangrove.link.parent import OLD_HELLO, ParentLink
 from mangrove.model import documents
 from mangrove.model.attempt import Usage
-from mangrove.model.child import NodeView
+from mangrove.model.child import Capacity, NodeView
 from mangrove.model.documents import Child, Identity, Observed
+from mangrove.model.plausible import nonsense_in
 from mangrove.placement.fleet import Fleet
 from mangrove.reconcile.absence import Absence
 from mangrove.reconcile.brake import Brake
@@ -221,10 +222,7 @@ class Children:
         elif isinstance(event, link.Confirmed):
             self._on_confirmed(child)
         elif isinstance(event, link.CapacityChanged):
-            before = self.known[child].capacity.troubles if child in self.known else ()
-            self._fleet.update(child, event.capacity)
-            self._change(child, capacity=event.capacity)
-            self._troubled(child, before, event.capacity.troubles)
+            self._described(child, event.capacity)
         elif isinstance(event, link.Greeted):
             self._greeted(child, event.hello)
         elif isinstance(event, link.Silent):
@@ -243,6 +241,20 @@ class Children:
         elif self._refused.get(child) != event.reason:  # it asks again and again
             self._refused[child] = event.reason
             self._tell("refused", child, f"{self.name(child)} was turned away: {event.reason}")
+
+    def _described(self, child: str, said: Capacity) -> None:
+        """A child has said what it can allocate. What cannot be true changes nothing but that it gets no new work."""
+        before = self.known[child].capacity.troubles if child in self.known else ()
+        nonsense = nonsense_in(said)
+        if nonsense:
+            trouble = (
+                f"quarantined: it reports nonsense ({nonsense}), and gets nothing new until it reports what can be"
+            )
+            said = msgspec.structs.replace(self._fleet.rows[child].capacity, troubles=(trouble,))
+        self._fleet.set_quarantined(child, bool(nonsense))
+        self._fleet.update(child, said)
+        self._change(child, capacity=said)
+        self._troubled(child, before, said.troubles)
 
     def _hold_back(self, fallen: list[str]) -> None:
         """When too many fell silent at once, nothing of theirs is replaced for a while."""

@@ -413,6 +413,8 @@ def test_a_child_that_says_what_it_likes_harms_only_itself(tree: Tree, level: st
             rogue.hello(f"status{number}", incarnation=20 + number)
             rogue.mirror(STATUS, {attempt: status, "": status, "../..": status, long[:300]: status})
             rogue.mirror("nodes", {"": b'{"id":"","name":"","state":"live","capacity":{}}', "x/y": status})
+        quarantined = "quarantined: it reports nonsense"
+        eventually(lambda: any(quarantined in each.text for each in tree.client.events()), "people to be told")
         rogue.hello("last", incarnation=huge, connect=huge, term=huge, revision=-huge)
         answered = rogue.welcomed()
         rogue.hello("final", incarnation=huge + 1)

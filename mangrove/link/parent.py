@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from mangrove.link.envelope import BadMessage, Header, Lanes, seal, topic_of, unseal
+from mangrove.link.envelope import BadMessage, Header, seal, topic_of, unseal
 from mangrove.link.messages import (
     ACK,
     ASSIGN,
@@ -55,6 +54,7 @@ from mangrove.link.parent_events import (
     Silent,
     Suspect,
 )
+from mangrove.link.peer import Peer
 from mangrove.link.sync import Replica, Source
 from mangrove.link.tally import Tally
 from mangrove.model.attempt import Attempt, Status
@@ -66,48 +66,6 @@ REPAIR_AFTER = 2.0
 OLD_HELLO = "an old hello came again"
 #: Calls that may wait for an answer from one child; more are refused at once.
 MAX_CALLS = 64
-
-
-State = Literal["away", "greeted", "live"]
-
-
-@dataclass(slots=True)
-class Peer:
-    """What the parent keeps of one child. heard: when it last spoke, or when this parent began to expect it. counted:
-    since when its silence counts: not before this parent could have heard it. gone: when the broker said that the
-    connection of this session broke, if nothing was heard since."""
-
-    key: bytes
-    assignment: Source
-    plan: Source
-    status: Replica[Status]
-    nodes: Replica[NodeView]
-    capacity: Replica[Capacity]
-    heard: float
-    counted: float
-    gone: float | None = None
-    state: State = "away"
-    silent: bool = False
-    session: str = ""
-    via: int = 0
-    lease: float = 10.0
-    period: float = 2.0  # between beats, as its welcome told
-    sequence: int = 0
-    lanes: Lanes = field(default_factory=Lanes)
-    hello: Hello | None = None
-    applied: Mark | None = None  # as the child last said, in this session
-    assigned: Mark | None = None  # what the newest assign in this session leads to
-    awaited: float = 0.0  # since when the child has not followed: it was sent something, or has last come nearer
-    reflected: int = -1  # the assignment's version that the mirrored statuses are known to reflect, in this session
-    removed: dict[str, int] = field(default_factory=dict)  # attempt → the version that no longer has it
-    first_version: int = 0  # versions below are of an earlier life of the parent
-    calls: dict[str, tuple[float, Callable[[Reply], None]]] = field(default_factory=dict)
-    asks: bool = False  # whether it has reported all again, since nothing has told it yet what shall run
-    withheld: bool = False  # whether no assign may be sent: it would stop what is still being asked about
-    plan_held: str | None = None  # digest, as the child last said in this session; None: it mirrors no plan
-    plan_sent: str = ""  # digest that the newest step of the plan in this session leads to; empty: nothing was sent
-    plan_awaited: float = 0.0  # as `awaited`
-    vouched_from: int = 0  # a child that has not applied this version may run what our own parent took from us long ago
 
 
 class ParentLink:
@@ -195,12 +153,8 @@ class ParentLink:
     def assign(self, child: str, put: Mapping[str, Attempt], remove: frozenset[str]) -> None:
         """Change a child's assignment; `flush` sends it."""
         peer = self.peers[child]
-        if peer.assignment.change(put, remove):
+        if peer.assign(put, remove):
             self._unsent.add(child)
-            for id in put:
-                peer.removed.pop(id, None)
-            for id in remove:
-                peer.removed[id] = peer.assignment.version
 
     def plan(self, child: str, put: Mapping[str, msgspec.Struct], remove: Iterable[str]) -> None:
         """Change what a child's network has to know; `flush` sends it, if the child mirrors that."""
@@ -218,24 +172,13 @@ class ParentLink:
     def has_ended(self, child: str, attempt: str) -> bool:
         """Whether the child has applied an assignment without this attempt and no longer lists it as going on."""
         peer = self.peers.get(child)
-        if peer is None:
-            return True  # revoked: an operator has said that it is gone
-        if peer.state != "live" or attempt in peer.assignment:
-            return False
-        status = peer.status.entries.get(attempt)
-        if status is not None:
-            return status.ended
-        return peer.reflected >= peer.removed.get(attempt, peer.first_version)
+        return peer is None or peer.has_ended(attempt)  # None: an operator has said that it is gone
 
     def may_stay(self, child: str, attempt: str) -> bool:
         """Whether a child that has come back with a withdrawn attempt was not told of the withdrawal, in this session
         or before: then the attempt can be assigned again, and never was stopped."""
         peer = self.peers.get(child)
-        if peer is None or peer.state != "live" or peer.assigned is not None or peer.applied is None:
-            return False
-        status = peer.status.entries.get(attempt)
-        withdrawn = peer.removed.get(attempt, peer.first_version)
-        return status is not None and not status.ended and peer.applied.version < withdrawn
+        return peer is not None and peer.may_stay(attempt)
 
     def vouch_anew(self) -> None:
         """Our own parent has said in a new session what it wants, and that is in all assignments: from now on only who
@@ -336,15 +279,7 @@ class ParentLink:
                 self.events.append(Refused(child, reason))
                 self._send(child, peer, WELCOME, Welcome(False, reason), session=header.session, via=via)
                 return
-            peer.session, peer.via, peer.hello = header.session, via, hello
-            peer.sequence, peer.lanes = 0, Lanes()
-            peer.state, peer.applied, peer.assigned, peer.reflected = "greeted", None, None, -1
-            peer.plan_held, peer.plan_sent = None, ""
-            if hello.holds.version > peer.assignment.version or not peer.first_version:
-                # What the child holds is of an earlier life of this parent: versions go on above it.
-                peer.first_version = max(hello.holds.version, peer.assignment.version) + 1
-                peer.assignment.raise_version(peer.first_version)
-                peer.removed = dict.fromkeys(peer.removed, peer.first_version)
+            peer.begin(header.session, via, hello)
             self.events.append(Greeted(child, hello))
         self._heard(child, peer, now)
         peer.lease, peer.period = self._settings.for_fleet(len(self.peers))
@@ -414,19 +349,10 @@ class ParentLink:
 
     def _applied(self, child: str, peer: Peer, mark: Mark, sent: Mapping[str, str]) -> None:
         """Note which assignment the child has applied, and whether the mirrored statuses already reflect it."""
-        held = sent.get(PLAN)
-        if held is not None and held != peer.plan_held:
-            peer.plan_held, peer.plan_awaited = held, peer.heard
+        holds_another, confirms = peer.apply(mark, sent)
+        if holds_another:
             self._unsent.add(child)
-        if peer.state != "live" or (peer.applied is not None and mark.version < peer.applied.version):
-            return
-        if peer.applied != mark:
-            peer.applied = mark
-            peer.awaited = peer.heard
-            self._unsent.add(child)
-        if sent.get(STATUS) == peer.status.digest and mark.version > peer.reflected:
-            peer.reflected = mark.version
-            peer.removed = {id: version for id, version in peer.removed.items() if version > mark.version}
+        if confirms:
             self.events.append(Confirmed(child))
 
     # -- time

@@ -18,7 +18,7 @@ import msgspec
 from mangrove.base.clock import Clock
 from mangrove.link import parent_events as link
 from mangrove.link.messages import NODES
-from mangrove.link.parent import Peer
+from mangrove.link.peer import Peer
 from mangrove.model.child import Capacity, NodeView
 from mangrove.model.documents import SERVICES, SLOTS, Adopted, Placement, Service, Slot
 from mangrove.placement.fleet import Fleet, Row, undated

@@ -23,7 +23,8 @@ from mangrove.link import parent_events
 from mangrove.link.child import ChildLink
 from mangrove.link.envelope import BadMessage, Lanes, topic_of, unseal
 from mangrove.link.messages import GONE, STREAM, Mark, Piece, Sync
-from mangrove.link.parent import ParentLink, Peer
+from mangrove.link.parent import ParentLink
+from mangrove.link.peer import Peer
 from mangrove.link.streams import ParentStreams
 from mangrove.link.sync import Replica, entry_hash
 from mangrove.model.attempt import Attempt

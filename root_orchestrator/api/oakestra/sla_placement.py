@@ -13,6 +13,7 @@ from mangrove.model.specification import Constraint, Operator, Preference
 from mangrove.model.validation import shown
 from mangrove.placement.scorers import known_names
 from root_orchestrator.api.oakestra import sla_form as form
+from root_orchestrator.api.oakestra.sla_contradictions import refuse_contradiction
 
 #: Names that nodes, clusters, labels and add-ons can have; none is longer than an option of the node takes.
 _NAME = re.compile(r"[^\s;=\x00-\x1f\x7f]{1,200}")
@@ -28,7 +29,7 @@ def constraints_of(wishes: Sequence[form.Constraint], path: str) -> tuple[Constr
         one = constraint_of(wish, f"{path}[{index}]")
         if one is not None:
             found.append(one)
-            _refuse_contradiction(found, f"{path}[{index}]")
+            refuse_contradiction(found, f"{path}[{index}]")
     return tuple(found)
 
 
@@ -120,7 +121,8 @@ def _where(type: str, wish: form.Constraint, path: str, unit: str, least: float)
         raise InvalidInput(f"{path}.location", "is missing; write LATITUDE,LONGITUDE, or name an `area`")
     if area:
         _checked([area], f"{path}.area")
-    if (position is not None or type == "latency") and not least <= wish.threshold <= 1e6:
+    least = least if position is not None or type == "latency" else 0.0  # an area has no threshold
+    if not least <= wish.threshold <= 1e6:
         raise InvalidInput(f"{path}.threshold", f"is {shown(wish.threshold)}; write a number of {unit}, up to 1000000")
     return Constraint(type, key="" if position is not None else area, position=position, threshold=wish.threshold)
 
@@ -135,44 +137,6 @@ _READERS: dict[str, Callable[[form.Constraint, str], Constraint | None]] = {
     "tolerates": _tolerates,
     "per_node": _per_node,
 }
-
-
-def _refuse_contradiction(found: Sequence[Constraint], path: str) -> None:
-    """Whether the last of these leaves nothing that the others allow, as far as words show it."""
-    newest, others = found[-1], found[:-1]
-    for other in others:
-        if other.type != newest.type:
-            continue
-        if newest.type == "clusters" and not set(newest.names) & set(other.names):
-            raise InvalidInput(
-                f"{path}.allowed", "has no cluster in common with another `clusters` constraint; merge them"
-            )
-        if newest.type == "direct":
-            for field in ("cluster", "node"):
-                one, two = getattr(newest, field), getattr(other, field)
-                if one and two and not set(one.split(";")) & set(two.split(";")):
-                    problem = "has no name in common with another `direct` constraint; merge them"
-                    raise InvalidInput(f"{path}.{field}", problem)
-        if newest.type == "label" and newest.key == other.key:
-            wanted = {one.operator: set(one.names) for one in (other, newest)}
-            nothing = (
-                (newest.operator == other.operator == "in" and not set(newest.names) & set(other.names))
-                or ("in" in wanted and "not_in" in wanted and wanted["in"] <= wanted["not_in"])
-                or ("not_exists" in wanted and wanted.keys() & {"in", "exists", *_COMPARISONS})
-                or _no_number_between(other, newest)
-            )
-            if nothing:
-                raise InvalidInput(
-                    f"{path}.values", f"contradicts another constraint on the label {newest.key}; mend one"
-                )
-
-
-def _no_number_between(one: Constraint, other: Constraint) -> bool:
-    for low, high in ((one, other), (other, one)):
-        if low.operator in ("gt", "ge") and high.operator in ("lt", "le"):
-            least, most = float(low.names[0]), float(high.names[0])
-            return least > most or (least == most and (low.operator, high.operator) != ("ge", "le"))
-    return False
 
 
 def _place(text: str, path: str) -> Position | None:

@@ -109,6 +109,24 @@ def test_preferences_are_read() -> None:
             "constraints[0].service",
             "the service itself",
         ),
+        ({"constraints": [{"type": "geo", "area": "munich", "threshold": -1}]}, "constraints[0].threshold", "km"),
+        ({"constraints": [{"type": "geo", "area": "a b"}]}, "constraints[0].area", "no name"),
+        ({"constraints": [{"type": "geo", "location": "nan,0"}]}, "constraints[0].location", "not on Earth"),
+        ({"constraints": [{"type": "geo", "location": "1e999,0"}]}, "constraints[0].location", "not on Earth"),
+        ({"constraints": [{"type": "near"}]}, "constraints[0].type", "no known constraint"),
+        ({"constraints": [{"type": "latency", "threshold": float("inf")}]}, "constraints[0].threshold", "ms"),
+        ({"constraints": [{"type": "per_node", "threshold": float("nan")}]}, "constraints[0].threshold", "from 1"),
+        ({"constraints": [{"type": "per_node", "threshold": 1e30}]}, "constraints[0].threshold", "from 1"),
+        (
+            {"constraints": [{"type": "label", "key": "a", "operator": "lt", "values": ["nan"]}]},
+            "constraints[0].values",
+            "one number",
+        ),
+        ({"placement": [{"by": "spread", "weight": float("nan")}]}, "placement[0].weight", "not 0"),
+        ({"placement": [{"by": "nearest", "location": "0,181"}]}, "placement[0].location", "not on Earth"),
+        ({"memory": -1}, "memory", "-1"),
+        ({"vcpus": 10**40}, "vcpus", "1000"),
+        ({"resources": {"camera": -1}}, "resources", "-1"),
         ({"constraints": [{"type": "latency", "threshold": 1e9}]}, "constraints[0].threshold", "ms"),
         ({"constraints": [{"type": "latency", "threshold": float("nan")}]}, "constraints[0].threshold", "ms"),
         ({"constraints": [{"type": "addons", "needs": ["a b"]}]}, "constraints[0].needs", "no name"),
@@ -156,15 +174,37 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], field: str, problem: str
             {"type": "label", "key": "cores", "operator": "gt", "values": ["4"]},
             {"type": "label", "key": "cores", "operator": "le", "values": ["4"]},
         ],
+        [
+            {"type": "label", "key": "cores", "values": ["2", "few"]},
+            {"type": "label", "key": "cores", "operator": "gt", "values": ["2"]},
+        ],
+        [
+            {"type": "label", "key": "zone", "values": ["a", "b"]},
+            {"type": "label", "key": "zone", "values": ["b", "c"]},
+            {"type": "label", "key": "zone", "values": ["a", "c"]},
+        ],
+        [
+            {"type": "label", "key": "zone", "values": ["a", "b"]},
+            {"type": "label", "key": "zone", "operator": "not_in", "values": ["a"]},
+            {"type": "label", "key": "zone", "operator": "not_in", "values": ["b"]},
+        ],
+        [{"type": "clusters", "allowed": ["a", "b"]}, {"type": "direct", "cluster": "c"}],
+        [{"type": "direct", "cluster": "c", "node": "n"}, {"type": "clusters", "allowed": ["a", "b"]}],
+        [{"type": "geo", "area": "munich"}, {"type": "latency", "area": "berlin", "threshold": 5}],
+        [{"type": "label", "key": "area", "values": ["berlin"]}, {"type": "geo", "area": "munich"}],
     ],
 )
 def test_what_contradicts_itself_is_refused(wishes: list[dict[str, Any]]) -> None:
     with pytest.raises(InvalidInput, match=r"in common|contradicts") as caught:
         constraints(*wishes)
-    assert "constraints[1]" in caught.value.field
+    assert f"constraints[{len(wishes) - 1}]." in caught.value.field
 
 
 def test_what_leaves_something_is_not_refused() -> None:
     assert len(constraints({"type": "direct", "node": "a;b"}, {"type": "direct", "node": "b;c", "cluster": "x"})) == 2
     between = [{"type": "label", "key": "n", "operator": operator, "values": ["4"]} for operator in ("ge", "le")]
     assert len(constraints(*between)) == 2
+    assert len(constraints({"type": "clusters", "allowed": ["a", "b"]}, {"type": "direct", "cluster": "b;c"})) == 2
+    some = {"type": "label", "key": "n", "values": ["2", "8"]}
+    assert len(constraints(some, {"type": "label", "key": "n", "operator": "gt", "values": ["4"]})) == 2
+    assert len(constraints({"type": "geo", "area": "x"}, {"type": "latency", "area": "x", "threshold": 5})) == 2

@@ -117,7 +117,7 @@ class Situation:
             if not address:
                 continue
             if isinstance(it, LocalInstance):
-                found.append(Target(it.number, it.attempt, address, it.state))
+                found.append(Target(it.number, it.attempt, address, it.state, it.load))
             else:
                 peer = self.plan.peers.get(it.node)
                 distance = peer.distance if peer is not None else 0.0

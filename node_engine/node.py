@@ -20,7 +20,8 @@ from mangrove.link.transports.interface import Broker, ChildTransport, Transport
 from mangrove.model.attempt import Attempt, Usage
 from mangrove.model.child import NO_NETWORK, Capacity, Networking
 from mangrove.model.specification import Specification
-from mangrove.network.plan import Grant, LocalInstance, NodePlan, PlanEntry, node_plan
+from mangrove.network.endpoints import coarse
+from mangrove.network.plan import Grant, LocalInstance, NodePlan, PlanEntry, ServiceEntry, node_plan
 from mangrove.reconcile.child import Above
 from mangrove.roles.child import Answer, ChildRole, Held, unknown_method
 from node_engine.admission import PickGpus
@@ -104,6 +105,7 @@ class Node:
         self._on_network = on_network
         self._granted: tuple[Grant, ...] = ()
         self._instances: dict[str, LocalInstance] = {}
+        self._loads: dict[str, float] = {}  # attempt → percent of a core, in steps
         self._planned = True  # whether the network has to know something new
         self.engine = Engine(
             state,
@@ -162,6 +164,10 @@ class Node:
 
     def measured(self, usage: dict[str, Usage]) -> None:
         """Tell the parent what was measured: by attempt, and the node's own under the empty key."""
+        for attempt in self._instances.keys() & usage.keys():
+            before = self._loads.get(attempt, 0.0)
+            self._loads[attempt] = coarse(usage[attempt].cpu, before)
+            self._planned |= self._loads[attempt] != before
         self.role.link.send_usage(usage)
 
     def _above(self) -> Above:
@@ -193,8 +199,17 @@ class Node:
         self._planned = True
         self._granted = tuple(entry for _, entry in sorted(self.role.plan.items()) if isinstance(entry, Grant))
 
+    def _local_instances(self) -> dict[str, LocalInstance]:
+        found = self.engine.local_instances()
+        self._loads = {attempt: load for attempt, load in self._loads.items() if attempt in found}
+        for attempt, load in self._loads.items():
+            entry = self.role.plan.get(f"service/{found[attempt].service}")
+            if isinstance(entry, ServiceEntry) and entry.by_load:
+                found[attempt] = msgspec.structs.replace(found[attempt], load=load)
+        return found
+
     def _publish(self, changed: bool) -> None:
-        instances = self.engine.local_instances() if changed or self._planned else self._instances
+        instances = self._local_instances() if changed or self._planned else self._instances
         if self._planned or instances != self._instances:
             self._planned, self._instances = False, instances
             mark = self.role.plan_mark

@@ -125,6 +125,7 @@ class Grants:
         self._pools = tuple(Pool(networks, prefix) for networks, prefix in ((ipv4, prefix4), (ipv6, prefix6)))
         self._has = (bool(ipv4), bool(ipv6))
         self._owner: dict[Grant, str] = {}
+        self._of: dict[str, list[Grant]] = {}
 
     @property
     def owners(self) -> dict[Grant, str]:
@@ -138,7 +139,15 @@ class Grants:
 
     def of(self, owner: str) -> list[Grant]:
         """What one owner has."""
-        return [grant for grant, whose in self._owner.items() if whose == owner]
+        return list(self._of.get(owner, ()))
+
+    def covers(self, owner: str, text: str) -> bool:
+        """Whether an address or a network lies within what one owner has. Raises ValueError for what is neither."""
+        network = ipaddress.ip_network(text)
+        mine = (
+            ipaddress.ip_network(mine) for grant in self._of.get(owner, ()) for mine in (grant.ipv4, grant.ipv6) if mine
+        )
+        return any(_within(network, other) for other in mine)
 
     def give(self, owner: str) -> Grant | None:
         """One more for this owner; None when there are no more."""
@@ -146,12 +155,12 @@ class Grants:
             return None
         pieces = [pool.take() if has else None for pool, has in zip(self._pools, self._has, strict=True)]
         grant = Grant(*("" if piece is None else str(piece) for piece in pieces))
-        self._owner[grant] = owner
+        self._note(owner, grant)
         return grant
 
     def restore(self, owner: str, grant: Grant) -> None:
         """It was given before, by whatever ranges there were then."""
-        self._owner[grant] = owner
+        self._note(owner, grant)
         for pool, network in self._parts(grant):
             pool.hold(network)
 
@@ -165,13 +174,27 @@ class Grants:
 
     def take_back(self, grant: Grant) -> None:
         """Nobody has it any more."""
-        del self._owner[grant]
+        owner = self._owner.pop(grant)
+        self._of[owner].remove(grant)
+        if not self._of[owner]:
+            del self._of[owner]
         for pool, network in self._parts(grant):
             pool.release(network)
+
+    def _note(self, owner: str, grant: Grant) -> None:
+        if grant not in self._owner:
+            self._of.setdefault(owner, []).append(grant)
+        self._owner[grant] = owner
 
     def _parts(self, grant: Grant) -> list[tuple[Pool, Network]]:
         texts = (grant.ipv4, grant.ipv6)
         return [(pool, ipaddress.ip_network(text)) for pool, text in zip(self._pools, texts, strict=True) if text]
+
+
+def _within(network: Network, other: Network) -> bool:
+    if isinstance(network, ipaddress.IPv4Network):
+        return isinstance(other, ipaddress.IPv4Network) and network.subnet_of(other)
+    return isinstance(other, ipaddress.IPv6Network) and network.subnet_of(other)
 
 
 class Hosts:

@@ -16,6 +16,16 @@ def attempts_of(placement: Placement | None) -> list[tuple[Given, bool]]:
     return [*((given, True) for given in wanted), *((given, False) for given in placement.leaving)]
 
 
+#: Load is told in steps of this many percent of a core, and only when it has moved by most of one: every word of it
+#: goes to all who are interested.
+_STEP, _MOVED = 25.0, 20.0
+
+
+def coarse(load: float, before: float) -> float:
+    """A load in percent of a core, in steps; before: what was told last."""
+    return before if abs(load - before) < _MOVED else round(load / _STEP) * _STEP
+
+
 def endpoint_of(
     service: str, number: int, attempt: str, status: Status | None, *, wanted: bool, silent: bool, load: float = 0.0
 ) -> Endpoint | None:

@@ -82,6 +82,11 @@ class ServiceEntry(msgspec.Struct, frozen=True, omit_defaults=True, tag="service
     affinity: float = 0.0
     egress: tuple[Egress, ...] | None = None
 
+    @property
+    def by_load(self) -> bool:
+        """Whether an address of it goes by load."""
+        return any(each.policy == "least_loaded" for each in self.addresses)
+
     def may_reach(self, other: ServiceEntry) -> bool:
         """Whether an instance of this service may connect to the other one."""
         return self.group == other.group or other.service in self.reaches
@@ -122,7 +127,7 @@ def id_of(entry: PlanEntry) -> str:
 
 class LocalInstance(msgspec.Struct, frozen=True, omit_defaults=True):
     """An instance of this node that has an address, as its engine knows it. state: `doubtful` until it runs. ports:
-    published on the node."""
+    published on the node. load: as an endpoint's."""
 
     attempt: str
     service: str
@@ -131,6 +136,7 @@ class LocalInstance(msgspec.Struct, frozen=True, omit_defaults=True):
     ipv6: str = ""
     state: Readiness = "ready"
     ports: tuple[Port, ...] = ()
+    load: float = 0.0
 
 
 class NodePlan(msgspec.Struct, frozen=True, omit_defaults=True):

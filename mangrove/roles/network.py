@@ -14,12 +14,13 @@ from mangrove.link import parent_events as link
 from mangrove.link.messages import NODES
 from mangrove.link.parent import ParentLink
 from mangrove.model import documents
+from mangrove.model.attempt import Usage
 from mangrove.model.child import NO_NETWORK, Capacity, Networking, NodeView
 from mangrove.model.documents import Child, Granted, Observed, Placement, Slot
 from mangrove.model.position import Position
 from mangrove.network.addresses import Grants, Network
 from mangrove.network.distance import milliseconds
-from mangrove.network.endpoints import attempts_of, endpoint_of
+from mangrove.network.endpoints import attempts_of, coarse, endpoint_of
 from mangrove.network.plan import Endpoint, Grant, Peer, Ranges, ServiceEntry
 from mangrove.network.planning import Planner
 from mangrove.roles.journal import Journal
@@ -49,6 +50,7 @@ class NetworkRole:
         slots: Mapping[str, Slot],
         placements: Mapping[str, Placement],
         observed: Mapping[str, Observed],
+        usage: Mapping[str, Sequence[Usage]],
         position: Position | None = None,
     ) -> None:
         self._ledger = ledger
@@ -60,6 +62,7 @@ class NetworkRole:
         self._slots = slots
         self._placements = placements
         self._observed = observed
+        self._usage = usage
         self._position = position
         self._planner = Planner(self._seen_from)
         self._ranges = Ranges()
@@ -70,6 +73,10 @@ class NetworkRole:
         #: How many grants all children need together.
         self.wanted = 0
         self._short: set[str] = set()  # children that need more addresses than there are
+        self._node_of: dict[str, str] = {}  # node → the cluster that has told of it
+        self._spread: set[str] = set()  # services with an address that goes by load
+        self._loads: dict[str, float] = {}  # attempt of one of these → percent of a core, as told
+        self._measured: set[str] = set()  # attempts of which there is a new figure
         self._there: dict[str, tuple[str, dict[str, str]]] = {}  # slot → (service, attempt → child)
         for stored in store.load(documents.GRANTS):
             granted = stored.read(Granted)
@@ -127,7 +134,7 @@ class NetworkRole:
                 for id in event.applied.changed & nodes.keys():
                     self._node(event.child, nodes[id])
                 for id in event.applied.removed:
-                    self._planner.peer(id, None)
+                    self._node_gone(event.child, id)
 
     def revoked(self, child: str) -> None:
         """A child is no more: what it had can be given to others."""
@@ -137,6 +144,8 @@ class NetworkRole:
         self.wanted -= self._networking.pop(child, NO_NETWORK).wanted
         self._positions.pop(child, None)
         self._short.discard(child)
+        for node in [node for node, cluster in self._node_of.items() if cluster == child]:
+            self._node_gone(child, node)
         self._planner.peer(child, None)
         self._planner.forget(child)
         for each in sorted(self._short):
@@ -144,6 +153,7 @@ class NetworkRole:
 
     def service(self, id: str, entry: ServiceEntry | None) -> None:
         """What is known of a service."""
+        (self._spread.add if entry is not None and entry.by_load else self._spread.discard)(id)
         self._planner.service(id, entry)
 
     def endpoint(self, id: str, endpoint: Endpoint | None) -> None:
@@ -154,14 +164,20 @@ class NetworkRole:
         """A node that our own parent told of."""
         self._planner.peer(node, peer)
 
+    def measured(self, slot: str) -> None:
+        """There is a new figure of what an instance uses."""
+        if self._spread and slot in self._there and self._there[slot][0] in self._spread:
+            self._measured.add(slot)
+
     def work(self, slots: Iterable[str]) -> None:
         """Look at slots of which there is news."""
         if not self._active:
             if not self.takes_part:
                 return
             self._active, slots = True, self._placements.keys()
-        for slot in slots:
+        for slot in {*slots, *self._measured}:
             self._look(slot)
+        self._measured.clear()
 
     def tell(self) -> None:
         """Hand over what children have to know, since all that it follows from is durable."""
@@ -184,6 +200,8 @@ class NetworkRole:
             self._there[id] = service, now
         else:
             self._there.pop(id, None)
+        for attempt in before.keys() - now.keys():
+            self._loads.pop(attempt, None)
         for given, wanted in attempts:
             peer, seen = self._link.peers.get(given.child), self._observed.get(given.attempt)
             endpoint = endpoint_of(
@@ -193,8 +211,29 @@ class NetworkRole:
                 seen.status if seen is not None else None,
                 wanted=wanted and slot is not None and slot.desired == "run",
                 silent=peer is None or peer.silent,
+                load=self._load(service, given.attempt),
             )
+            if endpoint is not None and self._noun == "node":
+                endpoint = msgspec.structs.replace(endpoint, node=given.child)
+            if endpoint is not None and not self._may_have(given.child, endpoint.ipv4, endpoint.ipv6, single=True):
+                endpoint = None
             self._planner.endpoint(given.attempt, endpoint, given.child)
+
+    def _load(self, service: str, attempt: str) -> float:
+        usages = self._usage.get(attempt) if service in self._spread else None
+        if not usages:
+            return 0.0
+        self._loads[attempt] = coarse(usages[-1].cpu, self._loads.get(attempt, 0.0))
+        return self._loads[attempt]
+
+    def _may_have(self, child: str, *texts: str, single: bool = False) -> bool:
+        """Whether these networks, or single addresses, are a child's: what it says may be wrong. Empty ones pass."""
+        try:
+            if single and any("/" in text for text in texts):
+                return False
+            return all(self._grants.covers(child, text) for text in texts if text)
+        except ValueError:
+            return False
 
     def _child(self, child: str, capacity: Capacity) -> None:
         networking = capacity.network
@@ -250,12 +289,21 @@ class NetworkRole:
         (self._short.add if short else self._short.discard)(child)
 
     def _node(self, cluster: str, view: NodeView) -> None:
-        """A cluster's node, as others of other clusters have to know it."""
+        """A cluster's node, as others of other clusters have to know it. No cluster speaks of another one's nodes, nor
+        of addresses that are not its own."""
+        if self._node_of.setdefault(view.id, cluster) != cluster:
+            return
         networking = view.capacity.network
-        networks = tuple(text for held in networking.held for text in held if text)
+        networks = [text for held in networking.held for text in held if text and self._may_have(cluster, text)]
         self._positions[view.id] = view.capacity.position
-        peer = Peer(view.id, view.name, cluster, networks, networking.underlay, remote=True, key=networking.key)
+        peer = Peer(view.id, view.name, cluster, tuple(networks), networking.underlay, remote=True, key=networking.key)
         self._planner.peer(view.id, peer if networks else None, cluster)
+
+    def _node_gone(self, cluster: str, node: str) -> None:
+        if self._node_of.get(node) == cluster:
+            del self._node_of[node]
+            self._positions.pop(node, None)
+            self._planner.peer(node, None)
 
     def _seen_from(self, child: str, peer: Peer) -> Peer:
         here = self._positions.get(child) or self._position

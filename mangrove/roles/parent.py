@@ -106,6 +106,7 @@ class Parent:
         self._may_refuse = may_refuse
         self._may_adopt = may_adopt
         self._on_slot = on_slot
+        self._on_measured = on_measured
         self._gathered = clock.now() + settings.lease
         self._patience = self._gathered + settings.lease
         self._started = clock.now()
@@ -129,7 +130,7 @@ class Parent:
             on_child=self._slots.child_changed,
             on_confirmed=self._slots.child_confirmed,
             usage_kept=usage_kept,
-            on_measured=on_measured,
+            on_measured=self._measured,
             measured_before=measured_before,
             on_broken=lambda child, why: self.on_broken(child, why),
         )
@@ -189,6 +190,7 @@ class Parent:
             slots=self._slots.wanted,
             placements=self._slots.placements,
             observed=self._children.observed,
+            usage=self._children.usage,
             position=position,
         )
         self._system = SystemServices(
@@ -369,6 +371,12 @@ class Parent:
         if event.subject in self.slots or KINDS[event.kind].subject == "instance":
             return False
         return not any(event.subject in peer.nodes.entries for other, peer in self.link.peers.items() if other != child)
+
+    def _measured(self, id: str) -> None:
+        slot = self._slots.slot_of(id)
+        if slot is not None:
+            self.network.measured(slot)
+        self._on_measured(id)
 
     def _waits(self, now: float) -> bool:
         """Whether nothing is decided yet, since what children run may be about to be adopted."""

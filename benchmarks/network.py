@@ -65,7 +65,7 @@ def measure(folder: Path, size: Size) -> Result:
     raw["change"] = took
     most = size.services * 10
     figures.append(Figure(f"change of one of {most} instances, p50", _ms(took), "ms", 50.0, _quartiles(took, 1000)))
-    figures.append(Figure(f"netmanager with {most} endpoints, RSS", memory / 1e6, "MB", 50.0))
+    figures.append(Figure(f"netmanager with {most} endpoints, PSS", memory / 1e6, "MB", 50.0))
     return Result(
         "network",
         "what the network between services costs",
@@ -229,7 +229,7 @@ def _changes(node: Machine, size: Size) -> tuple[list[float], int]:
         took.append(time.perf_counter() - began)
         assert not error, error
     assert node.process is not None
-    return took, psutil.Process(node.process.pid).memory_info().rss
+    return took, psutil.Process(node.process.pid).memory_full_info().pss
 
 
 def _ms(seconds: list[float]) -> float:

@@ -50,6 +50,7 @@ class Manager:
         self._seen: Seen | None = None
         self._links: Links | None = None
         self._memory = Memory()
+        self._blocked = ""  # by which firewall
         self._strays: set[str] = set()
         #: Why the newest plan was not taken, or could not be put into effect; empty when it was.
         self.trouble = ""
@@ -82,6 +83,16 @@ class Manager:
             self._seen = self._links = None
             self._changed()
             self._release_strays()
+            self._open_firewall()
+
+    def _open_firewall(self) -> None:
+        try:
+            blocked = nft.firewall()
+        except MangroveError as error:
+            blocked = error.message
+        if blocked and blocked != self._blocked:
+            log.error("%s", blocked)
+        self._blocked = blocked
 
     def _release_strays(self) -> None:
         """Take back what an engine could not, since we were away. Twice unknown, for one that is just being made."""
@@ -96,7 +107,7 @@ class Manager:
         try:
             self._plan = read_plan(self._folder / PLAN, self._plan) or self._plan
             self._apply()
-            trouble = ""
+            trouble = self._blocked
         except InvalidInput as error:
             trouble = f"the plan is not taken, the one before stays: {error.message}"
         except OSError as error:

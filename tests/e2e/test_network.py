@@ -246,6 +246,30 @@ def test_egress_goes_where_the_list_allows(node: Machine) -> None:
             each.close()
 
 
+def test_a_firewall_that_drops_what_is_forwarded_is_opened_or_told_of(node: Machine) -> None:
+    client = node.instances["client"]
+
+    def nft(*lines: str) -> None:
+        command = [*node.host.entering, "nft", "-f", "-"]
+        subprocess.run(command, input="\n".join(lines), text=True, check=True, timeout=30)
+
+    closed = "add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
+    nft("add table ip filter", closed)
+    with pytest.raises(TimeoutError):
+        client.connect("10.30.0.1", timeout=1)
+    node.kill()
+    node.start()
+    assert "table ip filter" in node.ask_view()["trouble"] or "ip filter" in node.change().error
+    # As Docker sets it up.
+    nft("add chain ip filter DOCKER-USER", "add rule ip filter FORWARD jump DOCKER-USER")
+    node.kill()
+    node.start()
+    assert client.call("10.30.0.1")[0].startswith("web")
+    assert not node.change().error
+    assert refused(node.instances["spy"], "10.30.0.1")
+    nft("delete table ip filter")
+
+
 def test_what_was_released_leaves_nothing(node: Machine) -> None:
     made = node.attach("gone", "web", 7, 40)
     made.serve()

@@ -156,6 +156,15 @@ def test_nobody_speaks_with_an_address_of_another(node: Machine) -> None:
         ear.settimeout(0.2)
         with pytest.raises(TimeoutError):
             ear.recvfrom(1000)
+    # Outside they are heard from the node's address, or not at all.
+    switch = type(node.host)("10.9.0.251", node.host.namespace.removesuffix("north"))
+    subprocess.run(["ip", "-n", switch.namespace, "address", "add", "10.9.0.251/24", "dev", "bridge"], check=True)
+    with switch.inside(), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as ear:
+        ear.settimeout(1.0)
+        for source in ("10.9.0.77", client.ipv4):
+            command = ["nsenter", f"--net={client.namespace}", sys.executable, "-c", _LIE, source, switch.address]
+            subprocess.run(command, check=True, timeout=30)
+        assert ear.recvfrom(1000)[1][0] == node.host.address
 
 
 def test_the_nodes_own_ports_are_not_reachable(node: Machine) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 
+import msgspec
 import pytest
 
 from mangrove.base.errors import InvalidInput
 from mangrove.model.attempt import Usage
 from mangrove.model.child import Capacity
 from mangrove.model.choice import Chosen
-from mangrove.model.position import Position
+from mangrove.model.position import Position, kilometres
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Constraint, Preference, Specification
 from mangrove.placement import scorers
@@ -128,6 +129,61 @@ def test_ldp_is_furthest_below_the_thresholds_and_then_by_what_is_left() -> None
     wish = Constraint("geo", position=MUNICH, threshold=1000)
     assert chosen(fleet, web("ldp", constraints=(wish,))) == "id-2"
     assert chosen(fleet, web("ldp")) == "id-0"
+
+
+def test_rom_by_hand() -> None:
+    """A has half of B's cores and a third more memory. Shares of the largest, after 0.5 cores are taken:
+    A (3.5/8 + 8/8) / 2, B (7.5/8 + 6/8) / 2. Oakestra's own goes by whoever comes first, for neither has more of both.
+    """
+    a, b = machine(cpu=4000, memory=8192), machine(cpu=8000, memory=6144)
+    for fleet, best in ((nodes(a, b), "id-1"), (nodes(b, a), "id-0")):
+        assert judge(fleet, web("rom")).best[0] == (best, 0.8438)
+        assert judge(fleet, web("rom")).best[1][1] == 0.7188
+
+
+def test_ldp_by_hand() -> None:
+    """Within 100 km of Munich: Garching is 14 km away, Augsburg 56, Berlin is ruled out, however large it is. The
+    nearer one is chosen, though the other has twice the room."""
+    garching, augsburg = Position(48.249, 11.651), Position(48.371, 10.898)
+    fleet = nodes(
+        machine(position=BERLIN, cpu=64_000), machine(position=augsburg, cpu=8000), machine(position=garching, cpu=4000)
+    )
+    wish = Constraint("geo", position=MUNICH, threshold=100)
+    told = judge(fleet, web("ldp", constraints=(wish,)))
+    assert (told.passed, [clause.condition for clause in told.clauses]) == (2, ["geo"])
+    near, far = (kilometres(MUNICH, each) for each in (garching, augsburg))
+    assert (round(near), round(far)) == (14, 56)
+    rooms = ((3500 / 64_000 + 1) / 2, (7500 / 64_000 + 1) / 2)
+    assert [id for id, _ in told.best] == ["id-2", "id-1"]
+    scores = [0.99 * (1 - away / 100) + 0.01 * room for away, room in zip((near, far), rooms, strict=True)]
+    assert [score for _, score in told.best] == pytest.approx(scores, abs=1e-4)
+
+
+def test_every_scorer_chooses_among_clusters_too() -> None:
+    big, small = machine(cpu=40_000, memory=40_960, nodes=10), machine(nodes=1)
+    there = {
+        "best_fit": "id-1",
+        "balanced": "id-0",
+        "lowest_load": "id-0",
+        "spread": "id-0",
+        "image": "id-1",
+        "affinity": "id-1",
+        "anti_affinity": "id-0",
+        "labels": "id-1",
+        "nearest": "id-1",
+        "rom": "id-0",
+        "ldp": "id-1",
+    }
+    assert there.keys() == scorers.BUILT_IN.keys()
+    for by, expected in there.items():
+        fleet = clusters(
+            msgspec.structs.replace(big, position=BERLIN, label_values={"disk": ("hdd", None)}),
+            msgspec.structs.replace(small, position=MUNICH, label_values={"disk": ("hdd", "ssd")}),
+        )
+        put(fleet, "id-1", "db", image="web")
+        key, names = ("disk", ["ssd"]) if by == "labels" else ("", ["db"])
+        wish = Constraint("geo", position=MUNICH, threshold=1000)
+        assert chosen(fleet, web(by, key, *names, constraints=(wish,))) == expected, by
 
 
 def test_weights_count() -> None:

@@ -39,6 +39,7 @@ from mangrove.roles.exposition import Exposition
 from mangrove.roles.http_server import serve
 from mangrove.roles.loop import Loop
 from mangrove.roles.metrics_page import metrics_route
+from mangrove.roles.parent import Parent
 from mangrove.roles.program import Base, Running, begin_logging, common_arguments, guarded
 from mangrove.roles.requests import install_requests
 from mangrove.roles.routes import register
@@ -97,7 +98,7 @@ def run(arguments: Sequence[str]) -> None:
             rng=base.rng,
             holder=base.holder,
             position=position,
-            answer=lambda call: relaying.answer(call) if call.method == "logs" else answer(base, call),
+            answer=lambda call: relaying.answer(call) if call.method == "logs" else answer(base, cluster.parent, call),
             preferences=preferences,
             network=options.network == "on",
         )
@@ -183,7 +184,7 @@ def child_identity(joined: JoinReply, incarnation: int) -> ChildIdentity:
     )
 
 
-def answer(base: Base, call: Call) -> Reply:
+def answer(base: Base, parent: Parent, call: Call) -> Reply:
     """What the root may ask of a cluster."""
     try:
         if call.method == "node_token":
@@ -196,6 +197,9 @@ def answer(base: Base, call: Call) -> Reply:
             node, cordoned = str(call.params.get("node", "")), call.params.get("cordoned") is True
             drain = call.params.get("drain") is True
             return Reply(call.id, local.cordon_node(base.store, node, cordoned, drain))
+        if call.method == "rebalance":
+            moves = parent.rebalance(dry_run=call.params.get("dry_run") is not False)
+            return Reply(call.id, {"moves": msgspec.to_builtins(moves)})
         return Reply(call.id, error=f"unknown method {call.method[:40]}")
     except (MangroveError, msgspec.ValidationError) as error:
         return Reply(call.id, error=str(error))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mangrove.base.clock import Clock
-from mangrove.base.errors import Conflict, Unavailable
+from mangrove.base.errors import Conflict, MangroveError, Unavailable
 from mangrove.base.ids import new_id
 from mangrove.base.log import carrying, request_id
 from mangrove.link.messages import Call, Reply
@@ -23,6 +23,7 @@ from mangrove.placement.trial import Trial, try_out
 from mangrove.roles.bulk import ParentBulk
 from mangrove.roles.loop import Loop
 from mangrove.roles.parent import Parent
+from mangrove.roles.rebalancing import Moved
 from mangrove.roles.streams import Source
 from mangrove.roles.system_services import Without
 from root_orchestrator.api.fleet import Apology
@@ -84,15 +85,32 @@ class LiveFleet:
     def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
         return try_out(self._of_fleet(PlacementFleet.snapshot), wanted)
 
+    def rebalance(self, dry_run: bool) -> Sequence[Moved]:
+        return self._in_loop(lambda: self._parent.rebalance(dry_run=dry_run))
+
     def _of_fleet(self, question: Callable[[PlacementFleet], _Answer]) -> _Answer:
         """Asked in the loop's thread, which alone may look at all of the fleet."""
-        answer: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
-        if not self._loop.post(lambda: answer.put(question(self._parent.fleet))):
+        return self._in_loop(lambda: question(self._parent.fleet))
+
+    def _in_loop(self, question: Callable[[], _Answer]) -> _Answer:
+        """What a question asked in the loop's thread is answered with, or the MangroveError that it raises."""
+        answer: queue.SimpleQueue[_Answer | MangroveError] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answer.put(question())
+            except MangroveError as error:
+                answer.put(error)
+
+        if not self._loop.post(ask):
             raise Unavailable(_BUSY)
         try:
-            return answer.get(timeout=_JUDGED_WITHIN)
+            told = answer.get(timeout=_JUDGED_WITHIN)
         except queue.Empty:
             raise Unavailable(_BUSY) from None
+        if isinstance(told, MangroveError):
+            raise told
+        return told
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         answer: queue.SimpleQueue[Reply] = queue.SimpleQueue()

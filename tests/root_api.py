@@ -40,6 +40,7 @@ from mangrove.model.specification import Specification
 from mangrove.placement.engine import Judgement, judge
 from mangrove.placement.fleet import Fleet as PlacementFleet
 from mangrove.placement.trial import Trial, try_out
+from mangrove.roles.rebalancing import Moved
 from mangrove.roles.streams import Source
 from mangrove.roles.system_services import Without
 from mangrove.store.interface import Put, Store
@@ -78,6 +79,7 @@ class FakeFleet:
         self.answer: dict[str, Any] | Exception = dict(ANSWERED)
         self.table = PlacementFleet("cluster")
         self.lacking: list[Without] = []
+        self.moves: list[Moved] = []
 
     def soonest_stop(self) -> float:
         return 6.9
@@ -96,6 +98,9 @@ class FakeFleet:
 
     def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
         return try_out(self.table.snapshot(), wanted)
+
+    def rebalance(self, dry_run: bool) -> Sequence[Moved]:
+        return self.moves
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         self.calls.append((child, method, params))

@@ -72,6 +72,7 @@ COMMANDS: dict[str, Entry] = {
             _HERE + "adopted:adopted",
             "List what runs though a restored store did not know it; keep or drop it.",
         ),
+        rebalance=(_HERE + "rebalance:rebalance", "Move what runs to better places."),
         explain=(_HERE + "actions:explain", "Say why the instances of a service are where they are, or nowhere."),
     ),
     **_section(

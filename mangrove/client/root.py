@@ -214,6 +214,10 @@ class RootClient(SignedIn):
         path = f"/api/v1/clusters/{quoted(cluster)}/nodes/{quoted(id)}/cordon"
         self.request("PUT", path, {"cordoned": cordoned, "drain": drain}, form=Message)
 
+    def rebalance(self, *, cluster: str | None = None, dry_run: bool = False) -> dict[str, Any]:
+        """Move what runs to better places, a few instances at a time, or only say which; cluster: within this one."""
+        return self.request("POST", "/api/v1/rebalance", {"cluster": cluster, "dry_run": dry_run}, form=dict[str, Any])
+
     def remove_node(self, cluster: str, id: str) -> None:
         """Let a node of the cluster with this id speak no more; the cluster must be connected."""
         self.request("DELETE", f"/api/v1/clusters/{quoted(cluster)}/nodes/{quoted(id)}", form=Message)

@@ -99,6 +99,7 @@ class Given(msgspec.Struct, frozen=True, omit_defaults=True):
     """A slot given to a child: the attempt's id, the child, the slot's epoch then, and what it may use there.
 
     since: wall-clock seconds at which it was given. displaced: whether it was withdrawn to make room for another.
+    better: whether it is a successor because its place is better, and not because the other one has to go.
     """
 
     attempt: str
@@ -108,6 +109,7 @@ class Given(msgspec.Struct, frozen=True, omit_defaults=True):
     resources: Resources
     since: float = 0.0
     displaced: bool = False
+    better: bool = False
 
 
 class Past(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -148,8 +150,9 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     last word when the slot needs no attempt any more. renewing: whether an attempt was withdrawn for one of a newer
     specification, and none of that has run yet. history: attempts before the current one, the oldest first; the newest
     of them says what specification `failures` and `refused` are about. successor: an attempt that is wanted too, until
-    it runs and is the current one: only while the child of that is drained. nominated: the attempt that becomes the
-    current one when what it displaces has ended on its child, which is not told of it before.
+    it runs and is the current one: only while the child of that is drained, or since it is better there. nominated:
+    the attempt that becomes the current one when what it displaces has ended on its child, which is not told of it
+    before.
     """
 
     slot: str

@@ -107,14 +107,15 @@ def _judge_successor(
         return msgspec.structs.replace(placement, not_before=now + RETRY_FIRST)
     stays = current is not None and view.absence(current.child) is None and runs(view.status(current))
     if stays and not runs(status):
-        if current is not None and is_to_leave(current, view):
+        if successor.better or (current is not None and is_to_leave(current, view)):
             return placement
         return without_successor(placement, view, f"{view.name(current.child) if current else ''} is kept", now)
     if current is not None:
-        why = f"{_where(current, view)} is drained"
+        why = f"{name} is better" if successor.better else f"{_where(current, view)} is drained"
         told.append(Told("moved", f"moved from {view.name(current.child)} to {name}: {why}"))
         placement = without_current(placement, view, why, now)
-    return msgspec.structs.replace(placement, current=successor, successor=None, reason="", waiting_since=0.0)
+    current = msgspec.structs.replace(successor, better=False)
+    return msgspec.structs.replace(placement, current=current, successor=None, reason="", waiting_since=0.0)
 
 
 def _leave(

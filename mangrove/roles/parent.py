@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from mangrove.base.clock import Clock
-from mangrove.base.errors import Conflict
+from mangrove.base.errors import Conflict, Unavailable
 from mangrove.base.ids import NewId
 from mangrove.base.log import request_id
 from mangrove.link.messages import Call, Reply
@@ -39,6 +39,7 @@ from mangrove.roles.drops import Drops
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
 from mangrove.roles.network import NetworkRole
+from mangrove.roles.rebalancing import Moved, moves_of
 from mangrove.roles.slots import Slots
 from mangrove.roles.system_services import SystemServices, Without
 from mangrove.roles.terms import Terms
@@ -252,6 +253,22 @@ class Parent:
             self._ledger.failed(error)  # children are heard and answered all the same, and the rest is done later
         self._send()
         self._drops.look(self.link.dropped, self.link.newest_drop, now)
+
+    def rebalance(self, *, dry_run: bool) -> list[Moved]:
+        """Begin to move some of what would be better elsewhere, or only say so. Empty when nothing is.
+
+        Raises Unavailable while it is not known yet what children run.
+        """
+        if self.gathering or self._waits(self.clock.now()) or self.unavailable:
+            raise Unavailable("it is not known yet what runs where; try again later")
+        moves = moves_of(self._slots, self.fleet, self._view)
+        told = []
+        for move in moves:
+            slot = self.slots[self._slots.slot_of(move.attempt) or ""]
+            told.append(Moved(slot.id, slot.service, slot.number, self.name(move.source), self.name(move.target)))
+            if not dry_run:
+                self._slots.move(move.attempt, move.target, self._view)
+        return told
 
     def next_wake(self) -> float:
         """When `work` wants to be called at the latest (`Clock.now` seconds)."""

@@ -21,6 +21,7 @@ from mangrove.model.attempt import Attempt, Status
 from mangrove.model.documents import Given, Hold, Placement, Slot
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
+from mangrove.model.specification import Specification
 from mangrove.placement.fleet import GOING, Fleet
 from mangrove.placement.request import kinds_of, priority_of
 from mangrove.reconcile.draining import decide, is_to_leave, without_successor
@@ -220,6 +221,35 @@ class Slots:
         """Id of the request that an attempt follows from; empty when that is not known."""
         slot = self.wanted.get(self._slot_of.get(attempt, ""))
         return slot.request if slot is not None else ""
+
+    # -- moving what runs to where it is better
+
+    def movable(self, view: FleetView) -> dict[str, Specification]:
+        """What runs undisturbed and may be moved, by attempt."""
+        found = {}
+        for id, slot in self.wanted.items():
+            placement = self.placements.get(id)
+            if placement is None or placement.current is None or slot.desired != "run" or id in self.holds:
+                continue
+            current, successor = placement.current, placement.successor
+            if successor is None and current.specification == slot.specification and view.may_be_moved(current):
+                found[current.attempt] = self._catalogue[slot.specification]
+        return found
+
+    def move(self, attempt: str, child: str, view: FleetView) -> None:
+        """Begin to start what is movable on another child too; it goes from where it is when that runs."""
+        id = self._slot_of[attempt]
+        placement, wall = self.placements[id], self._clock.wall()
+        given = view.give(self.wanted[id], child, self._new_id(), placement.epoch + 1)
+        moving = msgspec.structs.replace(
+            placement,
+            epoch=placement.epoch + 1,
+            successor=msgspec.structs.replace(given, since=wall, better=True),
+            reason=f"moves to {view.name(child)}, which is better",
+        )
+        self._place(id, moving)
+        self._ledger.write(Put(documents.PLACEMENTS, id, msgspec.to_builtins(moving)))
+        self._wake_at(id, wall + view.no_news)
 
     # -- deciding
 

@@ -17,6 +17,7 @@ from mangrove.placement.pinned import place_on
 from mangrove.placement.preemption import displace
 from mangrove.placement.request import kinds_of, priority_of
 from mangrove.reconcile.absence import NO_NEWS, Absence, time_to_have_stopped
+from mangrove.reconcile.view import runs
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
 
@@ -148,6 +149,19 @@ class FleetView:
         if answer is None:
             self._immovable.add(question)
         return answer
+
+    def may_be_moved(self, given: Given) -> bool:
+        """Whether an attempt runs well, may run twice, does not end by itself, and nobody said where it shall stay."""
+        row, status = self._fleet.rows.get(given.child), self.status(given)
+        if row is None or row.cordoned or self._children.absence(given.child) is not None:
+            return False
+        if status is None or not runs(status) or status.misplaced:
+            return False
+        return not self.policy(given.specification).exclusive and not self.ends_by_itself(given.specification)
+
+    def is_doubtful(self, child: str, specification: str) -> bool:
+        """Whether a child may be away, or an instance of the specification failed there lately."""
+        return child in self._children.suspects or child in self._failing(specification)
 
     def draining(self, child: str) -> bool:
         return child in self._fleet.drained

@@ -37,6 +37,7 @@ from root_orchestrator.api.v1 import (
     join_tokens,
     logs,
     network,
+    rebalance,
     usage,
 )
 from root_orchestrator.api.v1 import services as v1_services
@@ -108,6 +109,7 @@ def create_app(
         *usage.routes(store, clock, catalog, history or History(store, clock)),
         *join_tokens.routes(store, clock, live),
         *children.routes(store, live, on_revoked),
+        *rebalance.routes(store, live, views),
         *logs.routes(store, catalog, live, users, places, clock),
         *adopted.routes(store),
         *network.routes(store, catalog, views, addresses),

@@ -12,6 +12,7 @@ from mangrove.model.documents import Refusal
 from mangrove.model.specification import Specification
 from mangrove.placement.engine import Judgement
 from mangrove.placement.trial import Trial
+from mangrove.roles.rebalancing import Moved
 from mangrove.roles.streams import Source
 from mangrove.roles.system_services import Without
 
@@ -41,6 +42,9 @@ class Fleet(Protocol):
 
     def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
         """What would become of so many instances of each specification, one after the other. Raises Unavailable."""
+
+    def rebalance(self, dry_run: bool) -> Sequence[Moved]:
+        """Move some of what runs to better clusters, or only say which. Raises Unavailable."""
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Ask a child, and wait at most `timeout` seconds for its answer.
@@ -75,6 +79,9 @@ class NoFleet:
         raise Unavailable(_NO_CLUSTERS)
 
     def try_out(self, wanted: Sequence[tuple[Specification, int]]) -> Sequence[Trial]:
+        raise Unavailable(_NO_CLUSTERS)
+
+    def rebalance(self, dry_run: bool) -> Sequence[Moved]:
         raise Unavailable(_NO_CLUSTERS)
 
     def call(self, child: str, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""Moves that make it better, fit, come to an end, and are none when there is nothing to gain."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mangrove.model.choice import Chosen
+from mangrove.model.resources import Resources
+from mangrove.model.specification import Preference, Specification
+from mangrove.placement.engine import place, scores_of
+from mangrove.placement.fleet import Fleet
+from mangrove.placement.rebalancing import GAIN, rebalance
+from mangrove.placement.request import kinds_of
+from tests.unit.placement.fleets import Children, fleet_of, fleets, machine, nodes, preferences
+
+WEB = Specification("a.b.web.b", resources=Resources(cpu=1000), preferences=(Preference("spread"),))
+
+
+def put(fleet: Fleet, child: str, *held: str, specification: Specification = WEB) -> None:
+    for attempt in held:
+        fleet.reserve(attempt, child, specification.resources, kinds_of(specification), 0)
+
+
+def test_what_is_crowded_spreads_and_then_rests() -> None:
+    fleet = nodes(machine(), machine())
+    put(fleet, "id-0", "a", "b", "c", "d")
+    there = dict.fromkeys("abcd", WEB)
+    moves = rebalance(fleet.snapshot(), there, most=9)
+    assert [(move.source, move.target) for move in moves] == [("id-0", "id-1")] * 2, "no more than half of them"
+    assert len(rebalance(fleet.snapshot(), there, most=1)) == 1
+    for move in moves:
+        put(fleet, move.target, move.attempt)
+    assert rebalance(fleet, there, most=9) == []
+
+
+def test_what_may_not_be_moved_stays_and_what_has_no_room_too() -> None:
+    fleet = nodes(machine(), machine(cpu=500))
+    put(fleet, "id-0", "a", "b")
+    there = dict.fromkeys("ab", WEB)
+    assert rebalance(fleet.snapshot(), there, most=9) == []
+    fleet.update("id-1", machine())
+    assert [move.attempt for move in rebalance(fleet.snapshot(), {"b": WEB}, most=9)] == ["b"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(fleets, preferences, st.integers(1, 5))
+def test_moves_are_possible_gain_and_come_to_an_end(
+    children: Children, wishes: tuple[Preference, ...], most: int
+) -> None:
+    fleet = fleet_of("node", [(capacity, live, cordoned, []) for capacity, live, cordoned, _ in children])
+    there: dict[str, Specification] = {}
+    for number, (_, _, _, held) in enumerate(children):
+        for count, one in enumerate(held):
+            attempt = f"{number}.{count}"
+            there[attempt] = msgspec.structs.replace(one, preferences=wishes)
+            put(fleet, f"id-{number}", attempt, specification=there[attempt])
+
+    rounds = 0
+    while moves := rebalance(fleet.snapshot(), there, most):
+        rounds += 1
+        assert rounds < 300
+        assert len({move.attempt for move in moves}) == len(moves) <= most
+        for move in moves:
+            one = there[move.attempt]
+            assert fleet.reservation(move.attempt)[0] == move.source
+            assert place(fleet, one, avoid=[id for id in fleet.rows if id != move.target]) == Chosen(move.target)
+            [before] = scores_of(fleet, one, [move.attempt])
+            put(fleet, move.target, move.attempt, specification=one)
+            [after] = scores_of(fleet, one, [move.attempt])
+            assert after - before == move.gain >= GAIN

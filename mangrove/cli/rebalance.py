@@ -19,7 +19,7 @@ from mangrove.client import names
 def rebalance(root: RootOptions, cluster: str | None, dry_run: bool, output: Format) -> None:
     """Move what runs to better places.
 
-    Better is what the service prefers (`placement` in its SLA). A few instances move at a time, and each runs at its new
+    Better is what the service prefers (`placement` in its SLA). A few instances move at a time; each runs at its new
     place before it goes from the old one. Run it again for the next ones, until nothing moves.
     """
     client = root.connect()

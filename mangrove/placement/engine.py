@@ -98,10 +98,13 @@ def fits_instead(fleet: Fleet, specification: Specification, attempt: str) -> bo
         table.tallies.add(kinds, row.number, 1)
 
 
-def scores_of(fleet: Fleet, specification: Specification, attempts: Sequence[str]) -> list[float]:
+def scores_of(
+    fleet: Fleet, specification: Specification, attempts: Sequence[str], *, fits: bool = False
+) -> list[float]:
     """How good the place of each of these attempts is for the specification, as if none of them were there.
 
-    -inf where it would not fit.
+    -inf where it would not fit; fits: it is known to fit, since it runs there. (What a cluster tells of its largest
+    free nodes does not say how large they would be without it.)
     """
     table, held = fleet.table, [fleet.reservation(attempt) for attempt in attempts]
     rows = [fleet.rows.get(child) for child, _, _ in held]
@@ -113,7 +116,9 @@ def scores_of(fleet: Fleet, specification: Specification, attempts: Sequence[str
         request = fleet.request(specification)
         feasible = _feasible(fleet, request, (), ())
         scores = _scores(fleet, request, slice(0, table.size), 0)
-        return [float(scores[row.number]) if row is not None and feasible[row.number] else -np.inf for row in rows]
+        return [
+            float(scores[row.number]) if row is not None and (fits or feasible[row.number]) else -np.inf for row in rows
+        ]
     finally:
         for number, one, kinds in there:
             table.reserve(number, one, 1)

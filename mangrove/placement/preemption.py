@@ -31,18 +31,21 @@ _CHILDREN = 100
 _EXACT, _STEPS = 24, 2000
 
 #: Of sets of victims the one is best that is first by this: their priorities, the highest first; then their size, in
-#: shares of what the child has. So one of priority 5 is worse than two of 0, and two of 0 are worse than one.
+#: shares of what the child has. So one of priority 5 is worse than two of 0, and two of 0 are worse than one. Where
+#: that is equal, who came last goes.
 _Cost = tuple[tuple[int, ...], float]
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """An attempt that could make room. gives: of each amount that is missing."""
+    """An attempt that could make room. gives: of each amount that is missing. age: the lower, the longer it is
+    there."""
 
     attempt: str
     priority: int
     size: float
     gives: tuple[int, ...]
+    age: int = 0
 
 
 def may_displace(fleet: Fleet, specification: Specification) -> bool:
@@ -62,17 +65,15 @@ def displace(fleet: Fleet, specification: Specification, avoid: Collection[str] 
     request = fleet.request(specification)
     if fleet.noun == "cluster":
         return _on_clusters(fleet, request, avoid)
-    best: tuple[_Cost, int, tuple[str, ...]] | None = None
+    best: tuple[_Cost, str, int, tuple[str, ...]] | None = None
     for threshold, number in _promising(fleet, request, avoid, GOING):
         if best is not None and best[0][0] and best[0][0][0] < threshold:
             break  # whatever is left displaces something more important
         row = fleet.at(number)
         found = _victims(fleet, request, row)
-        if found is not None and (best is None or (found[0], number) < best[:2]):
-            best = (found[0], number, found[1])
-            if not found[1]:
-                break
-    return None if best is None else Displacement(fleet.at(best[1]).id, best[2])
+        if found is not None and (best is None or (found[0], row.name) < best[:2]):
+            best = (found[0], row.name, number, found[1])
+    return None if best is None else Displacement(fleet.at(best[2]).id, best[3])
 
 
 def _promising(fleet: Fleet, request: Request, avoid: Collection[str], least: int) -> list[tuple[int, int]]:
@@ -112,7 +113,7 @@ def _victims(fleet: Fleet, request: Request, row: Row) -> tuple[_Cost, tuple[str
     with _without(fleet, going):
         missing = _missing(fleet, request, row)
         candidates = []
-        for attempt, priority, resources, kinds in held:
+        for age, (attempt, priority, resources, kinds) in enumerate(held):
             amounts = dict(resources.amounts())
             gives = tuple(kinds.count(of) if isinstance(of, tuple) else max(0, amounts.get(of, 0)) for of in missing)
             if any(gives) and wanted_near.isdisjoint(kinds):
@@ -121,7 +122,7 @@ def _victims(fleet: Fleet, request: Request, row: Row) -> tuple[_Cost, tuple[str
                     for key, amount in amounts.items()
                     if key in fleet.table.share
                 )
-                candidates.append(_Candidate(attempt, priority, float(sum(shares)), gives))
+                candidates.append(_Candidate(attempt, priority, float(sum(shares)), gives, age))
         found = cover(tuple(missing.values()), candidates)
         if found is None or not _passes(fleet, request, row, [one.attempt for one in found]):
             return None
@@ -131,8 +132,8 @@ def _victims(fleet: Fleet, request: Request, row: Row) -> tuple[_Cost, tuple[str
 def cover(missing: Sequence[int], candidates: Sequence[_Candidate]) -> list[_Candidate] | None:
     """The best set of candidates which together give all that is missing, the most important first; None: there is
     none. By branch and bound; the first set that it comes to is Kubernetes'."""
-    # Most important first, and of these the smallest: what comes first is kept as long as the rest is enough.
-    order = sorted(candidates, key=lambda one: (-one.priority, one.size, one.attempt))
+    # Most important first, of these the smallest, then the oldest: what comes first is kept if the rest is enough.
+    order = sorted(candidates, key=lambda one: (-one.priority, one.size, one.age))
     rest = [tuple(missing)]  # what all from there on leave missing
     for one in reversed(order):
         rest.append(_minus(rest[-1], one.gives))

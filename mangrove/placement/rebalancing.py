@@ -55,9 +55,9 @@ def _better(fleet: Fleet, attempt: str, specification: Specification, gain: floa
     where = place(fleet, specification, avoid=[source])
     if not isinstance(where, Chosen):
         return None
-    [before] = scores_of(fleet, specification, [attempt])
+    [before] = scores_of(fleet, specification, [attempt], fits=True)
     _put(fleet, attempt, specification, where.child)
-    [after] = scores_of(fleet, specification, [attempt])
+    [after] = scores_of(fleet, specification, [attempt], fits=True)
     if after - before >= gain:
         return Move(attempt, source, where.child, after - before)
     _put(fleet, attempt, specification, source)

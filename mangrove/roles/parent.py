@@ -261,7 +261,7 @@ class Parent:
         """
         if self.gathering or self._waits(self.clock.now()) or self.unavailable:
             raise Unavailable("it is not known yet what runs where; try again later")
-        moves = moves_of(self._slots, self.fleet, self._view)
+        moves = moves_of(self._slots, self.fleet, self._view, self.clock.wall())
         told = []
         for move in moves:
             slot = self.slots[self._slots.slot_of(move.attempt) or ""]

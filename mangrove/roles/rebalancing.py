@@ -23,11 +23,16 @@ class Moved(msgspec.Struct, frozen=True):
     target: str
 
 
-def moves_of(slots: Slots, fleet: Fleet, view: FleetView) -> list[Move]:
-    """The next moves, as many as may begin beside those under way."""
+def moves_of(slots: Slots, fleet: Fleet, view: FleetView, now: float) -> list[Move]:
+    """The next moves, as many as may begin beside those under way. now: wall-clock seconds."""
     under_way = sum(placement.successor is not None for placement in slots.placements.values())
     if under_way >= MOST_AT_ONCE:
         return []
     movable = slots.movable(view)
     moves = rebalance(fleet.snapshot(), movable, MOST_AT_ONCE - under_way)
-    return [move for move in moves if not view.is_doubtful(move.target, movable[move.attempt].digest)]
+    return [
+        move
+        for move in moves
+        for placement in (slots.placements[slots.slot_of(move.attempt) or ""],)
+        if not view.is_doubtful(move.target, placement, movable[move.attempt].digest, now)
+    ]

@@ -9,7 +9,8 @@ from time import perf_counter
 from mangrove.link.parent import ParentLink
 from mangrove.model.attempt import Status
 from mangrove.model.choice import Chosen, Displacement, NoFit
-from mangrove.model.documents import Given, Refusal, Slot
+from mangrove.model.documents import Given, Placement, Refusal, Slot
+from mangrove.model.phases import Phase
 from mangrove.model.specification import USUAL, Disconnect
 from mangrove.placement.engine import fits_instead, place, place_many, scores_of
 from mangrove.placement.fleet import Fleet
@@ -17,6 +18,7 @@ from mangrove.placement.pinned import place_on
 from mangrove.placement.preemption import displace
 from mangrove.placement.request import kinds_of, priority_of
 from mangrove.reconcile.absence import NO_NEWS, Absence, time_to_have_stopped
+from mangrove.reconcile.parent import ASK_AGAIN
 from mangrove.reconcile.view import runs
 from mangrove.roles.catalogue import Catalogue
 from mangrove.roles.children import Children
@@ -159,9 +161,15 @@ class FleetView:
             return False
         return not self.policy(given.specification).exclusive and not self.ends_by_itself(given.specification)
 
-    def is_doubtful(self, child: str, specification: str) -> bool:
-        """Whether a child may be away, or an instance of the specification failed there lately."""
-        return child in self._children.suspects or child in self._failing(specification)
+    def is_doubtful(self, child: str, placement: Placement, specification: str, now: float) -> bool:
+        """Whether a child may be away, has just refused this slot, or an instance of its service failed there lately.
+        now: wall-clock seconds."""
+        if child in self._children.suspects or child in self._failing(specification):
+            return True
+        return any(
+            past.child == child and past.phase is Phase.REFUSED and past.ended <= now < past.ended + ASK_AGAIN
+            for past in placement.history
+        )
 
     def draining(self, child: str) -> bool:
         return child in self._fleet.drained

@@ -175,14 +175,15 @@ class Views:
         ]
 
     def where(self, clusters: Set[str]) -> dict[str, list[There]]:
-        """All that is on the nodes of these clusters. Reads what there is of all instances."""
+        """All that is on the nodes of these clusters, the oldest first. Reads what there is of all instances."""
         found: dict[str, list[There]] = {cluster: [] for cluster in clusters}
         placements = [stored.read(Placement) for stored in self._store.load(PLACEMENTS)]
         given = {one.slot: one.current for one in placements if one.current and one.current.child in clusters}
         observed = self._many(OBSERVED, Observed, (one.attempt for one in given.values()))
         specifications = self._many(SPECIFICATIONS, Specification, (one.specification for one in given.values()))
-        for id, slot in self._many(SLOTS, Slot, given).items():
-            attempt = given[id]
+        slots = self._many(SLOTS, Slot, given)
+        for id in sorted(slots, key=lambda id: given[id].since):
+            slot, attempt = slots[id], given[id]
             seen, specification = observed.get(attempt.attempt), specifications.get(attempt.specification)
             if seen is not None and specification is not None and seen.status.node and not seen.status.ended:
                 found[attempt.child].append(There(slot, seen.status.node, specification))

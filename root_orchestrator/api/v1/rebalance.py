@@ -23,7 +23,7 @@ CALL_TIMEOUT = 10.0
 
 class Rebalance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """dry_run: whether to say only what would be moved. cluster: id of the one whose nodes alone are looked at; null:
-    what the root moves between clusters, and what each of them moves between its nodes."""
+    what is to move between clusters, and when that is nothing, between the nodes of each."""
 
     dry_run: bool = False
     cluster: str | None = None
@@ -74,10 +74,10 @@ def routes(store: Store, fleet: Fleet, views: Views) -> list[Route]:
                 raise NotFound(f"there is no cluster {shown(body.cluster)}; GET /api/v1/clusters lists them")
             return Rebalanced(body.dry_run, within(clusters[body.cluster].child, body.dry_run), {})
         moves = [step(moved, None) for moved in fleet.rebalance(body.dry_run)]
-        unasked: dict[str, str] = {}
+        moves_between, unasked = bool(moves), dict[str, str]()
         for view in clusters.values():
-            if view.child.state == "joined":
-                continue
+            if moves_between or view.child.state == "joined":
+                continue  # what is about to leave a cluster need not move within it
             try:
                 moves += within(view.child, body.dry_run)
             except Unavailable as error:

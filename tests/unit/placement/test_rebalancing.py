@@ -13,7 +13,7 @@ from mangrove.placement.engine import place, scores_of
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.rebalancing import GAIN, rebalance
 from mangrove.placement.request import kinds_of
-from tests.unit.placement.fleets import Children, fleet_of, fleets, machine, nodes, preferences
+from tests.unit.placement.fleets import Children, clusters, fleet_of, fleets, machine, nodes, preferences
 
 WEB = Specification("a.b.web.b", resources=Resources(cpu=1000), preferences=(Preference("spread"),))
 
@@ -44,6 +44,17 @@ def test_what_may_not_be_moved_stays_and_what_has_no_room_too() -> None:
     assert [move.attempt for move in rebalance(fleet.snapshot(), {"b": WEB}, most=9)] == ["b"]
 
 
+def test_what_fills_a_cluster_stays_there_though_it_tells_of_no_room() -> None:
+    packed = msgspec.structs.replace(WEB, preferences=(Preference("best_fit"),))
+    empty = machine(nodes=2, largest=(Resources(cpu=2000, memory=2048),))
+    fleet = clusters(machine(nodes=2, largest=(Resources(memory=2048),)), empty)
+    for attempt in "abcd":
+        put(fleet, "id-0", attempt, specification=packed)
+    assert rebalance(fleet.snapshot(), dict.fromkeys("abcd", packed), most=9) == []
+    spread = msgspec.structs.replace(WEB, preferences=(Preference("spread", key="cluster"),))
+    assert len(rebalance(fleet, dict.fromkeys("abcd", spread), most=9)) == 2
+
+
 @settings(max_examples=100, deadline=None)
 @given(fleets, preferences, st.integers(1, 5))
 def test_moves_are_possible_gain_and_come_to_an_end(
@@ -66,7 +77,7 @@ def test_moves_are_possible_gain_and_come_to_an_end(
             one = there[move.attempt]
             assert fleet.reservation(move.attempt)[0] == move.source
             assert place(fleet, one, avoid=[id for id in fleet.rows if id != move.target]) == Chosen(move.target)
-            [before] = scores_of(fleet, one, [move.attempt])
+            [before] = scores_of(fleet, one, [move.attempt], fits=True)
             put(fleet, move.target, move.attempt, specification=one)
-            [after] = scores_of(fleet, one, [move.attempt])
+            [after] = scores_of(fleet, one, [move.attempt], fits=True)
             assert after - before == move.gain >= GAIN

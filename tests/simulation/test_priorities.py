@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -81,3 +82,27 @@ def test_what_is_displaced_and_fits_nowhere_in_its_cluster_goes_to_another() -> 
         site.until(whole)
         site.until([f"small.{number}" for number in range(4, 16)], 200.0)
         assert len(site.up()) == 13, "there is room for all, though not in one cluster"
+
+
+def test_rebalancing_packs_clusters_one_by_one_and_then_rests() -> None:
+    with quiet():
+        site = Rivals(3)
+        low = site.deploy(LOW, 8)
+        site.until(low)
+        by_cluster = sorted(low, key=lambda id: (site.up()[id], id))
+        for id in (*by_cluster[:2], *by_cluster[-2:]):
+            slot = Slot(id, "low", int(id.partition(".")[2]), LOW.digest, "stop")
+            site.root.store.apply([Put(SLOTS, id, msgspec.to_builtins(slot))])
+        site.root.guarded(lambda: None, site.root.life)
+        site.world.run(20.0)
+        assert sorted(Counter(site.up().values()).values()) == [2, 2]
+        for _ in range(10):
+            moves = site.root.parent.rebalance(dry_run=False)
+            site.root.guarded(lambda: None, site.root.life)
+            for _ in range(60):
+                site.world.run(0.5)
+                assert len(site.up()) == 4, "its replacement runs before it goes"
+            if not moves:
+                break
+        assert list(Counter(site.up().values()).values()) == [4]
+        assert site.root.parent.rebalance(dry_run=True) == []

@@ -1,11 +1,12 @@
 """Moves after which what runs is placed better, by what its services prefer.
 
-One instance after another looks for a better place, until nobody gains any more: then there is nothing to do when it is
-asked again. If that does not come, since what is better for one is always worse for another, nothing is moved.
+An instance moves for its own gain, and only if the sum of the logarithms of all scores rises by that (proportional
+fairness, after Kelly: who has little gains more by the same amount). So moves come to an end in any case.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,8 +18,11 @@ from mangrove.placement.request import kinds_of, priority_of
 
 #: What a move must gain at least, where one preference gives from 0 to 1: the start of another copy is not worth less.
 GAIN = 0.05
-#: Instances that are looked at, and how often each: about a second.
-_LOOKED_AT, _SWEEPS = 2000, 10
+#: Added to a score before its logarithm is taken: what one has that is worth nothing where it is.
+_LEAST = 0.01
+#: Instances that are looked at, and of those that would gain, how many are weighed against all others, those first that
+#: gain most: a second at the most.
+_LOOKED_AT, _WEIGHED = 2000, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +36,32 @@ class Move:
 
 
 def rebalance(fleet: Fleet, movable: Mapping[str, Specification], most: int, gain: float = GAIN) -> list[Move]:
-    """The first moves, at most so many and none of the same instance twice, on the way to where nobody gains any more.
+    """At most so many moves, each of another instance, and each judged after those before it.
 
     movable: what may be moved, by attempt. The fleet is a snapshot, and is changed. An instance needs room at its
     target while it still is where it was.
     """
+    promising = []
+    for attempt in sorted(movable)[:_LOOKED_AT]:
+        move = _better(fleet, attempt, movable[attempt], gain)
+        if move is not None:
+            promising.append((-move.gain, attempt))
+            _put(fleet, attempt, movable[attempt], move.source)
     moves: list[Move] = []
-    for _ in range(_SWEEPS):
-        before = len(moves)
-        for attempt in sorted(movable)[:_LOOKED_AT]:
-            move = _better(fleet, attempt, movable[attempt], gain)
-            if move is not None:
-                moves.append(move)
-        if len(moves) == before:
-            return _first_of(moves, most)
-    return []
+    total = _total(fleet, movable) if promising else 0.0
+    for _, attempt in sorted(promising)[:_WEIGHED]:
+        if len(moves) == most:
+            break
+        move = _better(fleet, attempt, movable[attempt], gain)
+        if move is None:
+            continue
+        changed = _total(fleet, movable)
+        if changed - total >= gain:
+            moves.append(move)
+            total = changed
+        else:
+            _put(fleet, attempt, movable[attempt], move.source)
+    return moves
 
 
 def _better(fleet: Fleet, attempt: str, specification: Specification, gain: float) -> Move | None:
@@ -64,13 +79,10 @@ def _better(fleet: Fleet, attempt: str, specification: Specification, gain: floa
     return None
 
 
-def _first_of(moves: list[Move], most: int) -> list[Move]:
-    first: dict[str, Move] = {}
-    for move in moves:
-        if move.attempt in first or len(first) == most:
-            break
-        first[move.attempt] = move
-    return list(first.values())
+def _total(fleet: Fleet, movable: Mapping[str, Specification]) -> float:
+    """What no move may lower."""
+    scores = (scores_of(fleet, movable[attempt], [attempt], fits=True)[0] for attempt in sorted(movable)[:_LOOKED_AT])
+    return sum(math.log(max(score, 0.0) + _LEAST) for score in scores)
 
 
 def _put(fleet: Fleet, attempt: str, specification: Specification, child: str) -> None:

@@ -8,18 +8,19 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mangrove.model.child import Capacity
 from mangrove.model.choice import Displacement
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Constraint, Port, Specification
 from mangrove.placement.fleet import GOING, Fleet
 from mangrove.placement.preemption import displace
 from mangrove.placement.request import kinds_of
-from tests.unit.placement.fleets import Children, clusters, feasible, fleet_of, fleets, machine, nodes, specifications
+from tests.unit.placement.fleets import Children, clusters, feasible, fleet_of, machine, nodes
 
 WEB = Specification("a.b.web.b", resources=Resources(cpu=1000))
 IMPORTANT = Specification("a.b.important.b", resources=Resources(cpu=1000), priority=100)
 
-priorities = st.sampled_from([None, GOING, 0, 0, 5, 10])
+priorities = st.sampled_from([None, GOING, 0, 0, 5, 7, 10])
 
 
 def put(fleet: Fleet, child: str, *held: tuple[Specification, int | None]) -> None:
@@ -54,18 +55,42 @@ def best_set(
     return best
 
 
-@settings(max_examples=300)
-@given(fleets, st.lists(st.lists(priorities, min_size=3, max_size=3), min_size=5, max_size=5), specifications)
+#: What is asked for and held: small amounts of three kinds, so that sets of many sizes make enough room.
+small = st.builds(Resources, cpu=st.integers(0, 3), memory=st.integers(0, 3), gpus=st.sampled_from([0, 0, 1]))
+held_there = st.builds(
+    Specification,
+    name=st.sampled_from(["web", "db"]),
+    resources=small,
+    ports=st.sampled_from([(), (), (), (Port(80, 80),)]),
+)
+asked = st.builds(
+    Specification,
+    name=st.sampled_from(["web", "db"]),
+    resources=st.builds(Resources, cpu=st.integers(1, 5), memory=st.integers(0, 5), gpus=st.sampled_from([0, 0, 1])),
+    ports=st.sampled_from([(), (), (Port(80, 80),)]),
+    constraints=st.sampled_from([(), (), (Constraint("per_node", threshold=1),)]),
+    priority=st.just(7),
+)
+full_nodes = st.lists(
+    st.tuples(
+        st.builds(Resources, cpu=st.integers(4, 6), memory=st.integers(4, 6), gpus=st.integers(0, 1)),
+        st.lists(st.tuples(held_there, priorities), min_size=2, max_size=6),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(full_nodes, asked)
 def test_the_set_is_the_best_of_all_sets_of_the_best_child(
-    children: Children, importance: list[list[int | None]], wanted: Specification
+    there_is: list[tuple[Resources, list[tuple[Specification, int | None]]]], wanted: Specification
 ) -> None:
     alone: Children = [
-        (msgspec.structs.replace(capacity, largest=(), nodes=1), live, cordoned, [])
-        for capacity, live, cordoned, _ in children
+        (Capacity(whole, architectures=("amd64",), runtimes=("docker",)), True, False, []) for whole, _ in there_is
     ]
+    held = [here for _, here in there_is]
     fleet = fleet_of("node", alone)
-    wanted = msgspec.structs.replace(wanted, priority=7)
-    held = [list(zip(there, importance[number], strict=False)) for number, (_, _, _, there) in enumerate(children)]
     for number, here in enumerate(held):
         put(fleet, f"id-{number}", *here)
     before = (fleet.reservations, {key: column.tolist() for key, column in fleet.table.free.items()})
@@ -144,6 +169,10 @@ def test_a_host_port_and_the_most_on_one_node_are_made_free() -> None:
     assert displace(fleet, msgspec.structs.replace(IMPORTANT, ports=(Port(80, 8080),))) == Displacement(
         "id-0", ("id-0-0",)
     )
+    equal = msgspec.structs.replace(WEB, priority=0, ports=(Port(80, 8080),))
+    put(fleet, "id-0", (proxy, 0), (WEB, -5))
+    assert displace(fleet, equal) is None, "the one with the port is as important"
+    put(fleet, "id-0", (proxy, 0), (WEB, 0))
     alone = msgspec.structs.replace(WEB, priority=1, constraints=(Constraint("per_node", threshold=2),))
     found = displace(fleet, alone)
     assert found is not None

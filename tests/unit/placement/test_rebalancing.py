@@ -6,6 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mangrove.model.child import Capacity
 from mangrove.model.choice import Chosen
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Preference, Specification
@@ -13,7 +14,7 @@ from mangrove.placement.engine import place, scores_of
 from mangrove.placement.fleet import Fleet
 from mangrove.placement.rebalancing import GAIN, rebalance
 from mangrove.placement.request import kinds_of
-from tests.unit.placement.fleets import Children, clusters, fleet_of, fleets, machine, nodes, preferences
+from tests.unit.placement.fleets import clusters, machine, nodes, preferences
 
 WEB = Specification("a.b.web.b", resources=Resources(cpu=1000), preferences=(Preference("spread"),))
 
@@ -33,6 +34,14 @@ def test_what_is_crowded_spreads_and_then_rests() -> None:
     for move in moves:
         put(fleet, move.target, move.attempt)
     assert rebalance(fleet, there, most=9) == []
+
+
+def test_what_gains_too_little_stays() -> None:
+    fleet = nodes(machine(cpu=9000), machine(cpu=9000))
+    put(fleet, "id-0", *"abcdefg")
+    put(fleet, "id-1", *"ABCDE")
+    assert rebalance(fleet.snapshot(), dict.fromkeys("abcdefgABCDE", WEB), most=9) == []
+    assert rebalance(fleet, dict.fromkeys("abcdefgABCDE", WEB), most=9, gain=0.01) != []
 
 
 def test_what_may_not_be_moved_stays_and_what_has_no_room_too() -> None:
@@ -55,23 +64,33 @@ def test_what_fills_a_cluster_stays_there_though_it_tells_of_no_room() -> None:
     assert len(rebalance(fleet, dict.fromkeys("abcd", spread), most=9)) == 2
 
 
-@settings(max_examples=100, deadline=None)
-@given(fleets, preferences, st.integers(1, 5))
-def test_moves_are_possible_gain_and_come_to_an_end(
-    children: Children, wishes: tuple[Preference, ...], most: int
-) -> None:
-    fleet = fleet_of("node", [(capacity, live, cordoned, []) for capacity, live, cordoned, _ in children])
-    there: dict[str, Specification] = {}
-    for number, (_, _, _, held) in enumerate(children):
-        for count, one in enumerate(held):
-            attempt = f"{number}.{count}"
-            there[attempt] = msgspec.structs.replace(one, preferences=wishes)
-            put(fleet, f"id-{number}", attempt, specification=there[attempt])
+requests = st.builds(
+    Specification,
+    name=st.sampled_from(["web", "db"]),
+    resources=st.builds(Resources, cpu=st.integers(0, 2), memory=st.integers(1, 3)),
+    preferences=preferences,
+)
+#: Of each node, what it has, and what is on it.
+loaded = st.lists(
+    st.tuples(st.builds(Resources, cpu=st.integers(4, 9), memory=st.integers(6, 12)), st.lists(requests, max_size=4)),
+    min_size=2,
+    max_size=4,
+)
 
+
+@settings(max_examples=100, deadline=None)
+@given(loaded, st.integers(1, 5))
+def test_moves_are_possible_gain_and_end(children: list[tuple[Resources, list[Specification]]], most: int) -> None:
+    fleet = nodes(*[Capacity(room, architectures=("amd64",), runtimes=("docker",)) for room, _ in children])
+    there: dict[str, Specification] = {}
+    for number, (_, held) in enumerate(children):
+        for count, one in enumerate(held):
+            there[f"{number}.{count}"] = one
+            put(fleet, f"id-{number}", f"{number}.{count}", specification=one)
     rounds = 0
     while moves := rebalance(fleet.snapshot(), there, most):
         rounds += 1
-        assert rounds < 300
+        assert rounds < 50
         assert len({move.attempt for move in moves}) == len(moves) <= most
         for move in moves:
             one = there[move.attempt]

@@ -229,7 +229,9 @@ class Slots:
         found = {}
         for id, slot in self.wanted.items():
             placement = self.placements.get(id)
-            if placement is None or placement.current is None or slot.desired != "run" or id in self.holds:
+            if placement is None or placement.current is None or slot.desired != "run":
+                continue
+            if slot.pin or id in self.holds:
                 continue
             current, successor = placement.current, placement.successor
             if successor is None and current.specification == slot.specification and view.may_be_moved(current):

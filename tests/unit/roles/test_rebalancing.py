@@ -10,7 +10,7 @@ import pytest
 
 from mangrove.base.errors import Unavailable
 from mangrove.identity.join import cordon_child
-from mangrove.model.documents import SPECIFICATIONS
+from mangrove.model.documents import SLOTS, SPECIFICATIONS
 from mangrove.model.specification import Disconnect, Preference
 from mangrove.roles.rebalancing import MOST_AT_ONCE
 from mangrove.store.interface import Put
@@ -87,6 +87,15 @@ def test_it_goes_on_after_a_restart_and_what_does_not_run_there_stays() -> None:
     house.run(10.0)
     assert (len(house.on("n0")), set(house.down)) == (4, {0})
     assert house.rebalance() == [], "where it failed it is not tried again at once"
+
+
+def test_what_belongs_on_its_node_stays_there() -> None:
+    house = Crowded(4)
+    for number in range(3):
+        slot = msgspec.structs.replace(house.parent.slots[f"s.{number}"], pin=(house.nodes[0].identity.id,))
+        house.write(Put(SLOTS, slot.id, msgspec.to_builtins(slot)))
+    house.run(0.5)
+    assert house.rebalance(dry_run=True) == ["s.3 n0 n1"]
 
 
 def test_what_is_cordoned_or_not_heard_takes_no_part() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import api, burst, calm, deploy, memory, recovery, reports, sizes, throughput
+from benchmarks import api, burst, calm, deploy, memory, network, recovery, reports, sizes, throughput
 from benchmarks.processes import working_below
 from benchmarks.result import Result, table
+from tests.e2e.hosts import needs_namespaces
 
 pytestmark = pytest.mark.broker
 
@@ -51,6 +52,17 @@ def test_recovery(tmp_path: Path) -> None:
 
     assert 0 < found["crash to replacement RUNNING, p50"] < 30_000
     assert not list(working_below(tmp_path))
+
+
+def test_network(tmp_path: Path) -> None:
+    needs_namespaces()
+    found = figures(network.measure(tmp_path, network.Size(1, 1, 10, 5, 5, 1)))
+
+    for kind in ("same link", "VXLAN"):
+        assert found[f"{kind}: throughput, service"] > 0.01  # Gbit/s
+        assert found[f"{kind}: round trip, by hand"] > 0
+    assert found["change of one of 50 instances, p50"] > 0
+    assert found["netmanager with 50 endpoints, PSS"] > 3
 
 
 def test_calm(tmp_path: Path) -> None:

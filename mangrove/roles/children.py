@@ -329,8 +329,12 @@ class Children:
         for id in sorted(event.applied.changed & nodes.keys()):
             node, key = nodes[id], f"{event.child}/{id}"
             self._ledger.write(Put(documents.NODES, key, {"cluster": event.child, **msgspec.to_builtins(node)}))
-        for id in sorted(event.applied.removed):
-            self._ledger.write(Delete(documents.NODES, f"{event.child}/{id}"))
+        gone = {f"{event.child}/{id}" for id in event.applied.removed}
+        if event.applied.complete:  # also what was removed before this parent's last start
+            kept = {f"{event.child}/{id}" for id in nodes}
+            gone |= {stored.id for stored in self._store.query(documents.NODES, "cluster", event.child)} - kept
+        for key in sorted(gone):
+            self._ledger.write(Delete(documents.NODES, key))
 
     def _troubled(self, child: str, before: tuple[str, ...], now: tuple[str, ...]) -> None:
         for trouble in now:

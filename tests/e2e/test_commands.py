@@ -108,6 +108,23 @@ def test_an_application_from_its_file_to_its_end(tree: Tree, machine: Machine) -
     assert json.loads(machine.mangrove("service", "list", "-o", "json").output) == []
 
 
+def test_a_system_service_and_a_node_that_is_drained_until_it_is_empty(tree: Tree, machine: Machine) -> None:
+    web, _, _ = SLA.partition("      - microservice_name: job")
+    agent = web[web.index("      - microservice_name: web") :].replace("web", "agent") + "        mode: global\n"
+    file = machine.home / "site.yaml"
+    file.write_text(web.replace("shop", "site") + agent)
+    said = machine.mangrove("deploy", str(file), "--wait")
+    assert "site.agent: created; each node that it matches gets an instance" in said.output
+    assert "site.agent: 2 of 2 running" in said.error
+    assert "mode: global" in machine.mangrove("scale", "site.agent", "3", ok=False).error
+    told = machine.mangrove("node", "drain", "n1", "--wait")
+    assert told.error.splitlines()[-2:] == ["n1: 0 left", "n1 is empty."]
+    assert {each.node for each in tree.running()} == {"n2"}
+    assert "n1 of alpha: drained: it gets nothing new" in machine.mangrove("explain", "site.agent").output
+    machine.mangrove("node", "drain", "n1", "--undo")
+    eventually(lambda: {each.node for each in tree.running()} == {"n1", "n2"}, "n1 to have its instance again")
+
+
 def test_the_file_of_init_runs_as_it_is(tree: Tree, machine: Machine) -> None:
     file = machine.home / "mine.yaml"
     machine.mangrove("init", str(file), "--name", "mine")

@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from mangrove.identity.join import cordon_child, revoke_child
-from mangrove.model.documents import SERVICES, SLOTS, Service, Slot
+from mangrove.model.documents import NODES, SERVICES, SLOTS, Service, Slot
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Specification
 from root_orchestrator.api.declared import DeclaredService
@@ -141,3 +141,25 @@ def test_a_node_that_joins_gets_one_and_one_that_is_drained_loses_it_last() -> N
         assert tree.world.run(30.0, lambda: len(lacks(tree, service)) == len(tree.nodes))
         assert not any(slot.desired == "run" for slot in slots_of(tree, service))
         assert tree.root.true_store.get(SERVICES, service) is None
+
+
+def test_a_node_that_was_removed_while_the_root_was_away_is_gone_with_its_instance() -> None:
+    with quiet():
+        tree = Tree(3, Plan(clusters=1, nodes=2, readers=0))
+        for process in tree.processes:
+            process.start()
+        tree.world.run(4.0)
+        tree.users.declare(2)
+        service = declare(tree)
+        tree.root.guarded(lambda: None, tree.root.life)
+        assert tree.world.run(20.0, lambda: not lacks(tree, service)), lacks(tree, service)
+        gone, stays = tree.nodes
+        tree.root.crash()
+        gone.crash()
+        gone.buried = True
+        revoke_child(tree.clusters[0].true_store, gone.identity.id)
+        tree.world.run(10.0)
+        tree.root.start()
+        assert tree.world.run(60.0, lambda: [slot.pin[1] for slot in slots_of(tree, service)] == [stays.identity.id])
+        listed = [stored.id.partition("/")[2] for stored in tree.root.true_store.load(NODES)]
+        assert listed == [stays.identity.id]

@@ -35,6 +35,7 @@ class Planner:
         self._interest: dict[str, set[str]] = {}  # child that takes part → services
         self._watchers: dict[str, set[str]] = {}  # service → children
         self._foreign: dict[str, Counter[str]] = {}  # child → node → how many endpoints there it is told of
+        self._stale: set[str] = set()  # children whose interest may be another one now
         self._changes: Changes = {}
 
     # -- what is
@@ -44,8 +45,9 @@ class Planner:
         if takes_part and child not in self._interest:
             self._interest[child] = set()
             self._foreign[child] = Counter()
-            self._look_anew(child)
+            self._stale.add(child)
         elif not takes_part and child in self._interest:
+            self._stale.discard(child)
             self._change_interest(child, set())
             del self._interest[child], self._foreign[child]
 
@@ -70,7 +72,7 @@ class Planner:
         else:
             homes.add(child)
         if (before > 0) != (service in residents) and child in self._interest:
-            self._look_anew(child)
+            self._stale.add(child)
 
     def service(self, id: str, entry: ServiceEntry | None) -> None:
         """What a service is called and may do; None when it is no more."""
@@ -91,8 +93,7 @@ class Planner:
         for child in self._watchers.get(id, ()):
             self._tell(child, entry if entry is not None else None, f"service/{id}")
         if before is None or entry is None or (before.group, before.reaches) != (entry.group, entry.reaches):
-            for child in affected | self._interested_in_relatives(id):
-                self._look_anew(child)
+            self._stale |= affected | self._interested_in_relatives(id)
 
     def endpoint(self, attempt: str, endpoint: Endpoint | None, child: str = "") -> None:
         """An instance can be reached so, and is at `child` (empty: at none of ours); None when it cannot any more."""
@@ -137,6 +138,9 @@ class Planner:
 
     def take(self) -> Changes:
         """What the plans of children gain and lose since the last call."""
+        for child in self._stale:
+            self._look_anew(child)
+        self._stale.clear()
         changes, self._changes = self._changes, {}
         return changes
 

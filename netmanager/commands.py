@@ -74,9 +74,9 @@ def list_grants(root: RootOptions, output: Format) -> None:
     """List who has which addresses in the whole tree, as the root knows it."""
     client = root.connect()
     if output == "json":
-        print_json({**client.network(), "grants": client.grants()})
+        print_json({**client.network(), "grants": client.grants(), "nodes": list(client.documents("nodes"))})
         return
-    from mangrove.cli.tables import grants_table
+    from mangrove.cli.tables import addresses_table
 
     whole = client.network()
     if not whole["on"]:
@@ -84,7 +84,7 @@ def list_grants(root: RootOptions, output: Format) -> None:
         return
     click.echo(f"instances {', '.join(whole['nodes'])}; services {', '.join(whole['services'])}")
     click.echo(f"{whole['blocks_free']} of {whole['blocks']} blocks for clusters are free", err=True)
-    print_table(grants_table(client.grants()))
+    print_table(addresses_table(client.grants(), client.nodes()))
 
 
 @net.command()

@@ -199,12 +199,17 @@ def nodes_table(nodes: Iterable[Node], title: str = "") -> Table:
     return made
 
 
-def grants_table(grants: Iterable[Grant]) -> Table:
+def addresses_table(grants: Iterable[Grant], nodes: Iterable[Node]) -> Table:
+    """Who has which addresses: clusters, and their nodes."""
     made = table("", "cluster", "node", "IPv4", "IPv6", "reached at", "trouble")
-    for each in grants:
-        cluster, node = (each.cluster, each.owner) if each.kind == "node" else (each.owner, None)
-        names = tuple(plain(place.name or place.id) if place is not None else "" for place in (cluster, node))
-        made.add_row(*names, each.ipv4 or "", each.ipv6 or "", " ".join(map(plain, each.underlay)), plain(each.trouble))
+    rows = [(each.cluster.name or each.cluster.id, "", each.ipv4, each.ipv6, "", each.trouble) for each in grants]
+    for node in nodes:
+        part = node.capacity.network
+        held = part.held or ((("", ""),) if part.wanted or part.trouble else ())
+        where = node.cluster.name or node.cluster.id
+        rows += [(where, node.name, ipv4, ipv6, " ".join(part.underlay), part.trouble) for ipv4, ipv6 in held]
+    for row in sorted(rows, key=lambda row: row[:2]):  # each cluster before its nodes
+        made.add_row(*(plain(cell or "") for cell in row))
     return made
 
 

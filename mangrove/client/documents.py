@@ -116,17 +116,11 @@ class ServiceNetwork(msgspec.Struct, frozen=True):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """Addresses that a cluster (for its nodes) or a node (for its instances) alone has. kind: which of the two.
+    """Addresses that a cluster alone has for its nodes. trouble: what is wrong with its part in the network."""
 
-    trouble: what is wrong with its part in the network between services.
-    """
-
-    kind: str
-    owner: Place
-    cluster: Place | None = None
+    cluster: Place
     ipv4: str | None = None
     ipv6: str | None = None
-    underlay: tuple[str, ...] = ()
     trouble: str = ""
 
 

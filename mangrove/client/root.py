@@ -172,7 +172,7 @@ class RootClient(SignedIn):
         return self.request("GET", "/api/v1/network", form=dict[str, Any])
 
     def grants(self) -> list[Grant]:
-        """Who has which addresses: clusters, and behind them the nodes."""
+        """Which cluster has which addresses; what of it its nodes have, these say in their capacity."""
         return self.request("GET", "/api/v1/network/grants", form=list[Grant])
 
     def cluster_token(self, *, ttl: float, uses: int = 1) -> JoinToken:

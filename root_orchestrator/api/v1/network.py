@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from mangrove.model.child import NodeView
-from mangrove.model.documents import CHILDREN, GRANTS, NODES, SERVICE_ADDRESSES, Child, Granted
+from mangrove.model.child import NO_NETWORK
+from mangrove.model.documents import CHILDREN, GRANTS, SERVICE_ADDRESSES, Child, Granted
 from mangrove.model.network import Egress, ServiceAddress
 from mangrove.model.phases import Phase
 from mangrove.network.addresses import Pool
@@ -36,16 +36,13 @@ class NetworkAnswer(TypedDict):
 
 
 class GrantAnswer(TypedDict):
-    """Addresses that somebody alone has: a cluster for its nodes, or a node for its instances. cluster: the node's.
+    """Addresses that a cluster alone has for its nodes; `GET /api/v1/nodes` says in `capacity.network` what these have.
 
-    underlay: a node's own addresses. wanted: how many such grants it needs. trouble: what is wrong, or nothing."""
+    wanted: how many such grants it needs. trouble: what is wrong with its part in the network, or nothing."""
 
-    kind: str
-    owner: Named
-    cluster: Named | None
+    cluster: Named
     ipv4: str | None
     ipv6: str | None
-    underlay: list[str]
     wanted: int
     trouble: str
 
@@ -110,37 +107,16 @@ def routes(store: Store, catalog: Catalog, views: Views, addresses: ServiceAddre
         for stored in store.load(GRANTS):
             granted = stored.read(Granted)
             child = clusters.get(granted.child)
-            owner: Named = {"id": granted.child, "name": child.name if child is not None else None}
-            part = child.capacity.network if child is not None else None
+            part = child.capacity.network if child is not None else NO_NETWORK
             found.append(
                 {
-                    "kind": "cluster",
-                    "owner": owner,
-                    "cluster": None,
+                    "cluster": {"id": granted.child, "name": child.name if child is not None else None},
                     "ipv4": granted.ipv4 or None,
                     "ipv6": granted.ipv6 or None,
-                    "underlay": [],
-                    "wanted": part.wanted if part is not None else 0,
-                    "trouble": part.trouble if part is not None else "",
+                    "wanted": part.wanted,
+                    "trouble": part.trouble,
                 }
             )
-        for stored in store.load(NODES):
-            node, cluster = stored.read(NodeView), clusters.get(stored.id.partition("/")[0])
-            networking = node.capacity.network
-            held = networking.held or ((("", ""),) if networking.wanted or networking.trouble else ())
-            for ipv4, ipv6 in held:
-                found.append(
-                    {
-                        "kind": "node",
-                        "owner": {"id": node.id, "name": node.name},
-                        "cluster": {"id": cluster.id, "name": cluster.name} if cluster is not None else None,
-                        "ipv4": ipv4 or None,
-                        "ipv6": ipv6 or None,
-                        "underlay": list(networking.underlay),
-                        "wanted": networking.wanted,
-                        "trouble": networking.trouble,
-                    }
-                )
         return found
 
     def of_service(service: str) -> ServiceNetworkAnswer:
@@ -160,7 +136,7 @@ def routes(store: Store, catalog: Catalog, views: Views, addresses: ServiceAddre
 
     return [
         Route("GET", "/api/v1/network", network, READ_INFRASTRUCTURE, "Show the network between services"),
-        Route("GET", "/api/v1/network/grants", grants, READ_INFRASTRUCTURE, "List who has which addresses"),
+        Route("GET", "/api/v1/network/grants", grants, READ_INFRASTRUCTURE, "List which cluster has which addresses"),
         Route(
             "GET",
             "/api/v1/services/<service>/network",

@@ -72,7 +72,8 @@ def test_addresses(cli: CommandLine, root: RootApi, shop: dict[str, str]) -> Non
     assert cluster.split() == ["alpha", "10.18.0.0/22", "fdff::/60"]
     assert node.split() == ["alpha", "node7", *networks, "192.0.2.1"]
     document = json.loads(cli("net", "list", "-o", "json").output)
-    assert [each["kind"] for each in document["grants"]] == ["cluster", "node"]
+    assert [each["cluster"]["name"] for each in document["grants"]] == ["alpha"]
+    assert {each["name"] for each in document["nodes"]} == {"node1", "node7"}
 
 
 def test_a_root_without_a_network_says_so(cli: CommandLine, root: RootApi, monkeypatch: pytest.MonkeyPatch) -> None:

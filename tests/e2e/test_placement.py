@@ -155,3 +155,22 @@ def test_a_system_service_runs_on_each_node_that_matches_also_on_one_that_joins(
         tree.client.scale(service, 1)
     tree.client.delete_service(service)
     tree.wait_gone(service)
+
+
+def test_what_fits_on_no_other_node_of_a_cluster_goes_to_another_cluster_when_its_node_is_drained(
+    plant: MakeTree,
+) -> None:
+    tree = plant().start(alpha=["a1"], beta=["b1"])
+    service = tree.deploy()
+    [first] = tree.wait_running(service)
+    [node] = [each for each in tree.client.nodes() if each.name == first.node]
+    other = {"a1": "b1", "b1": "a1"}[node.name]
+    tree.client.cordon_node(node.cluster.id, node.id, drain=True)
+    eventually(lambda: [each.node for each in tree.running(service)] == [other], "it to move")
+    moved = f"a node of {node.cluster.name} is drained"
+    eventually(
+        lambda: [event.text for event in tree.client.events(kind="moved") if event.text.endswith(moved)],
+        "the root to tell of it",
+    )
+    tree.client.delete_service(service)
+    tree.wait_gone(service)

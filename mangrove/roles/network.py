@@ -35,7 +35,7 @@ _MOST = {"node": 16, "cluster": 4096}
 
 class NetworkRole:
     """See the module. noun: what the children are. cluster: the id that we, as the cluster of our nodes, have at the
-    root."""
+    root. adopting: whether the store was brought back lately, so that children may have what it does not know of."""
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class NetworkRole:
         observed: Mapping[str, Observed],
         usage: Mapping[str, Sequence[Usage]],
         position: Position | None = None,
+        adopting: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ledger = ledger
         self._journal = journal
@@ -64,6 +65,7 @@ class NetworkRole:
         self._observed = observed
         self._usage = usage
         self._position = position
+        self._adopting = adopting
         self._planner = Planner(self._seen_from)
         self._ranges = Ranges()
         self._grants = Grants((), (), 32, 128)
@@ -73,6 +75,7 @@ class NetworkRole:
         #: How many grants all children need together.
         self.wanted = 0
         self._short: set[str] = set()  # children that need more addresses than there are
+        self._waiting: set[str] = set()  # children that get what they need when all others have told what they have
         self._node_of: dict[str, str] = {}  # node → the cluster that has told of it
         self._spread: set[str] = set()  # services with an address that goes by load
         self._loads: dict[str, float] = {}  # attempt of one of these → percent of a core, as told
@@ -144,6 +147,7 @@ class NetworkRole:
         self.wanted -= self._networking.pop(child, NO_NETWORK).wanted
         self._positions.pop(child, None)
         self._short.discard(child)
+        self._waiting.discard(child)
         for node in [node for node, cluster in self._node_of.items() if cluster == child]:
             self._node_gone(child, node)
         self._planner.peer(child, None)
@@ -171,6 +175,10 @@ class NetworkRole:
 
     def work(self, slots: Iterable[str]) -> None:
         """Look at slots of which there is news."""
+        if self._waiting and (not self._adopting() or self._all_have_told()):
+            waiting, self._waiting = self._waiting, set()
+            for child in sorted(waiting):
+                self._introduce(child, supply=True)
         if not self._active:
             if not self.takes_part:
                 return
@@ -245,17 +253,19 @@ class NetworkRole:
         self._networking[child] = networking
         self._introduce(child)
 
-    def _introduce(self, child: str) -> None:
-        """Give a child what it needs, and let it and others know."""
+    def _all_have_told(self) -> bool:
+        """Whether every child has said, since this start, what it has."""
+        return all(peer.state == "live" for peer in self._link.peers.values())
+
+    def _introduce(self, child: str, *, supply: bool = False) -> None:
+        """Give a child what it needs, and let it and others know. supply: also while others may still have it."""
         networking = self._networking[child]
         for held in networking.held[: _MOST[self._noun]]:
             self._adopt(child, Grant(*held))
-        while len(self._grants.of(child)) < min(networking.wanted, _MOST[self._noun]):
-            grant = self._grants.give(child)
-            if grant is None:
-                break
-            self._write(child, grant)
-        self._say_short(child, len(self._grants.of(child)) < networking.wanted)
+        if supply or not self._adopting():
+            self._supply(child, networking.wanted)
+        else:
+            self._waiting.add(child)
         takes_part = networking.wanted > 0 and self._ranges != Ranges()
         self._planner.takes_part(child, takes_part)
         if takes_part:
@@ -264,6 +274,14 @@ class NetworkRole:
             networks = tuple(text for grant in self._grants.of(child) for text in (grant.ipv4, grant.ipv6) if text)
             peer = Peer(child, self._name(child), self._cluster, networks, networking.underlay, key=networking.key)
             self._planner.peer(child, peer if networks else None, child)
+
+    def _supply(self, child: str, wanted: int) -> None:
+        while len(self._grants.of(child)) < min(wanted, _MOST[self._noun]):
+            grant = self._grants.give(child)
+            if grant is None:
+                break
+            self._write(child, grant)
+        self._say_short(child, len(self._grants.of(child)) < wanted)
 
     def _adopt(self, child: str, grant: Grant) -> None:
         """A store that was set back does not know of all that it gave."""

@@ -193,6 +193,7 @@ class Parent:
             observed=self._children.observed,
             usage=self._children.usage,
             position=position,
+            adopting=lambda: self._adopting.active,
         )
         self._system = SystemServices(
             store,

@@ -14,7 +14,9 @@ from mangrove.model.network import ServiceAddress
 from mangrove.model.phases import Phase
 from mangrove.network.addresses import networks_in
 from mangrove.network.plan import Endpoint, Grant, Peer, PlanEntry, Ranges, ServiceEntry
-from mangrove.store.interface import Put
+from mangrove.roles.parent import CONTROLLER
+from mangrove.roles.terms import go_on_with
+from mangrove.store.interface import Delete, Put
 from tests.unit.roles.house import House, TestedChild
 
 RANGES = Ranges(("10.18.0.0/24",), ("10.30.0.0/16",))
@@ -178,3 +180,48 @@ def _number(site: Site, attempt: str) -> str:
     slot = site.parent.slot_of(attempt)
     assert slot is not None
     return slot.partition(".")[2]
+
+
+def test_a_parent_whose_store_was_set_back_gives_nobody_what_somebody_may_still_have() -> None:
+    site = Site()
+    copy = site.disk.copy()
+    before = site.grants()
+    copy.apply([Delete(GRANTS, id) for id in before])
+    for child in (site.one, site.other):
+        held = tuple((id, "") for id, owner in before.items() if owner == child.identity.id)
+        child.capacity = msgspec.structs.replace(
+            child.capacity, network=msgspec.structs.replace(child.capacity.network, held=held)
+        )
+        child.alive = False
+    site.parent._transport.close()
+    go_on_with(copy, CONTROLLER, "h", adopt=60.0)
+    site.disk = site.store._store = copy
+    site.start(cluster="us")
+    site.parent.network.cut(RANGES, networks_in("10.18.0.0/24"), (), 26, 64)
+    third = site.child("third")
+    third.capacity = msgspec.structs.replace(third.capacity, network=Networking(1))
+    site.run(10.0)
+    site.one.alive = True
+    site.run(10.0)
+    assert site.grants() == {id: owner for id, owner in before.items() if owner == site.one.identity.id}
+    site.other.alive = True
+    site.run(10.0)
+    assert before.items() <= site.grants().items(), "all have told, and keep what they have"
+    assert third.identity.id in site.grants().values()
+
+
+def test_who_is_not_heard_after_a_restore_is_waited_for_only_while_others_are_adopted() -> None:
+    site = Site()
+    copy = site.disk.copy()
+    copy.apply([Delete(GRANTS, id) for id in site.grants()])
+    site.other.alive = False
+    site.parent._transport.close()
+    go_on_with(copy, CONTROLLER, "h", adopt=60.0)
+    site.disk = site.store._store = copy
+    site.start(cluster="us")
+    site.parent.network.cut(RANGES, networks_in("10.18.0.0/24"), (), 26, 64)
+    site.run(50.0)
+    assert site.grants() == {}
+    site.run(20.0)
+    assert site.one.identity.id in site.grants().values()
+    assert not [stored for stored in site.disk.load(EVENTS) if "needs more" in str(stored.document["text"])]

@@ -210,7 +210,8 @@ class Fleet:
         if before == reserved:
             return
         self.touched += 1
-        self.release(attempt)
+        if before is not None:
+            self.release(attempt)
         self._reservations[attempt] = reserved
         row = self._rows.get(child)
         if row is None:

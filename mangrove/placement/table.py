@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -116,7 +116,7 @@ class Table:
 
     def reserve(self, row: int, resources: Resources, by: int) -> None:
         """Take away what is promised (`by` 1), or give it back (-1)."""
-        for key, amount in _believed(resources):
+        for key, amount in _asked(resources):
             free = self.free.get(key)
             if free is None:
                 free = self._amount(key)
@@ -201,11 +201,14 @@ class Table:
         self.tallies.grow(self.room)
 
 
-def _believed(resources: Resources) -> Iterable[tuple[str, int]]:
+def _believed(resources: Resources) -> tuple[tuple[str, int], ...]:
     """Amounts by key, none negative or beyond `MOST`, and not more names than anybody needs."""
-    for number, (key, amount) in enumerate(resources.amounts()):
-        if number < len(FIELDS) + _NAMES_OF_ONE and amount > 0:
-            yield key, min(amount, MOST)
+    amounts = list(resources.amounts())[: len(FIELDS) + _NAMES_OF_ONE]
+    return tuple((key, min(amount, MOST)) for key, amount in amounts if amount > 0)
+
+
+#: The same, of what services ask for just now.
+_asked = lru_cache(1000)(_believed)
 
 
 def _longer(column: npt.NDArray[_Kind], more: int) -> npt.NDArray[_Kind]:

@@ -1,6 +1,6 @@
 """Measures what is claimed about speed and size.
 
-python -m benchmarks                    everything: a quarter of an hour
+python -m benchmarks                    everything: an hour
 python -m benchmarks deploy burst       these alone
 python -m benchmarks --quick            small and short: shows that they work, and says little about goals
 """

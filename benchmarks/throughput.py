@@ -88,8 +88,9 @@ def measure(folder: Path, size: Size) -> Result:
             "cluster are played by one process, by the production state machines over real MQTT",
             "such a node tells that an instance starts, and 50 ms later that it runs; it reports its own usage every "
             f"{_PERIOD:g} s; nothing is really run",
-            f"one process asks, with {_CLIENTS} connections: for {size.services} services, {size.instances} instances "
-            "each by one request, or by one request for each instance, service after service in turns",
+            f"one process asks, {_CLIENTS} requests at a time, each on a connection of its own: for {size.services} "
+            f"services, {size.instances} instances each by one request, or by one request for each instance, service "
+            "after service in turns",
             "from before the first request until GET /api/v1/services/… of all services shows that all run: not asked "
             "before the nodes have said so",
             f"{size.rounds} rounds after {size.warm_up} to warm up, the median of them; {os.cpu_count()} cores in all",

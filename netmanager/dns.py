@@ -28,6 +28,8 @@ _AT_ONCE = 64
 #: Seconds for a client to send its question over TCP.
 _SLOW = 5.0
 _LARGEST = 65535
+#: Seconds after which a thread looks whether its socket was closed, of which nothing else tells it.
+_LOOK = 30.0
 # Of bind(2) where the address is not there yet; Python has no names for them.
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78
 
@@ -100,6 +102,8 @@ class Dns:
                 for each in made:
                     each.close()
                 raise
+            if kind == socket.SOCK_DGRAM:
+                opened.settimeout(_LOOK)
             threading.Thread(target=serve, args=(opened,), name="dns", daemon=True).start()
         self._sockets[address] = made
 
@@ -114,12 +118,10 @@ class Dns:
         while True:
             try:
                 question, asker = opened.recvfrom(_LARGEST)
+            except TimeoutError:
+                continue  # the next call finds out whether the socket was closed
             except OSError:
                 return
-            if not question:
-                if opened.fileno() < 0:
-                    return
-                continue
             self._begin(self._datagram, opened, question, asker)
 
     def _datagram(self, opened: socket.socket, question: bytes, asker: tuple[str, int]) -> None:

@@ -212,7 +212,7 @@ class Kernel:
         """Give an instance its interface, unless it has it. namespace: path of its network namespace. gateways: by
         family. Raises Unavailable."""
         try:
-            if self._index(instance.interface) is not None and inside(namespace, _has_interface):
+            if self.attached().get(instance.attempt) == instance and inside(namespace, _has_interface):
                 return
             self.release(instance.attempt)
             with open(namespace) as opened:

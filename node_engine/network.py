@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks for a netmanager that is not there: one that was just started is soon found.
 _LOOK = 5.0
 _WHO = "the netmanager"
+#: Nodes out of reach that are told of: enough to look into it.
+_TOLD = 3
 #: CAP_SYS_ADMIN, which it takes to enter a network namespace.
 _ADMIN = 21
 
@@ -94,7 +97,7 @@ class Network:
 
     def _ask(self, request: Request) -> Answer:
         try:
-            return ask(self._folder / SOCKET, request, Answer, patience=PATIENCE, who=_WHO)
+            return self._question(request)
         except Unavailable as error:
             raise RuntimeFault(f"no network for this instance: {error.message} (mangrove-netmanager)") from None
 
@@ -106,17 +109,17 @@ class Network:
             try:
                 if plan is not None and plan is not told and self._there:
                     write_atomically(self._folder / PLAN, msgspec.json.encode(plan))
-                    answer = ask(self._folder / SOCKET, Changed(), Answer, patience=PATIENCE, who=_WHO)
+                    self._question(Changed())
                     told = plan
-                else:
-                    answer = ask(self._folder / SOCKET, Show(), Answer, patience=PATIENCE, who=_WHO)
-                    trouble = str((answer.view or {}).get("trouble", "")) if self._there and told is not None else ""
-                    answer = Answer(trouble)
-                self._know(there=True, trouble=answer.error)
+                view = self._question(Show()).view or {}
+                self._know(there=True, trouble=_trouble_in(view) if told is not None else "")
             except (Unavailable, OSError) as error:
                 told = None
                 self._know(there=self._there, trouble=str(error) if self._there else "")
             self._news.wait(_LOOK)
+
+    def _question(self, request: Request) -> Answer:
+        return ask(self._folder / SOCKET, request, Answer, patience=PATIENCE, who=_WHO)
 
     def _know(self, *, there: bool, trouble: str) -> None:
         if (there, trouble) != (self._there, self._trouble):
@@ -127,6 +130,12 @@ class Network:
             self._there, self._trouble = there, trouble
             self._news.set()
             self._on_change()
+
+
+def _trouble_in(view: Mapping[str, Any]) -> str:
+    """What keeps this node from taking part in whole, in one line."""
+    peers = [peer["trouble"] for peer in view.get("peers", ()) if peer["trouble"]]
+    return str(view.get("trouble") or "") or "; ".join(peers[:_TOLD])
 
 
 def entering(namespace: str, resolv: Path) -> tuple[str, ...]:

@@ -279,6 +279,18 @@ def test_a_firewall_that_drops_what_is_forwarded_is_opened_or_told_of(node: Mach
     nft("delete table ip filter")
 
 
+def test_an_instance_that_is_given_another_address_has_that_alone(node: Machine) -> None:
+    made = node.attach("moved", "web", 8, 50)
+    made.serve()
+    client = node.instances["client"]
+    assert client.call(made.ipv4)[0] == "moved"
+    again = node.attach("moved", "web", 8, 51)
+    again.process = made.process
+    assert client.call(again.ipv4)[0] == "moved"
+    assert refused(client, made.ipv4)
+    node.release("moved")
+
+
 def test_what_was_released_leaves_nothing(node: Machine) -> None:
     made = node.attach("gone", "web", 7, 40)
     made.serve()

@@ -217,6 +217,12 @@ def _address_words(address: ServiceAddress) -> str:
     return address.address if address.policy == "round_robin" else f"{address.address} ({how})"
 
 
+def _importance(runs: dict[str, Any]) -> str:
+    """How important a service is, when that was said."""
+    words = [str(runs["priority"])] if runs.get("priority") else []
+    return " ".join([*words, "displaces nobody"] if runs.get("preemption_policy") == "never" else words)
+
+
 def _facts_of(service: Service, parent: Application) -> dict[str, str]:
     runs = service.specification
     return {
@@ -226,6 +232,7 @@ def _facts_of(service: Service, parent: Application) -> dict[str, str]:
         "owner": service.owner,
         "runs": " ".join([str(runs.get("image", "")), *map(str, runs.get("command", ()))]).strip(),
         "runtime": str(runs.get("runtime", "")),
+        "priority": _importance(runs),
         "mode": "global: one on each node that it matches" if service.mode == "global" else service.mode,
         "roll-out": f"{service.rollout.state} {service.rollout.reason}".strip(),
     }

@@ -56,6 +56,12 @@ def test_services(cli: CommandLine, root: RootApi, shop: dict[str, str]) -> None
     assert len(cli("service", "list").output.splitlines()) == 2
 
 
+def test_how_important_a_service_is(cli: CommandLine, root: RootApi, shop: dict[str, str]) -> None:
+    assert "priority" not in cli("service", "show", "shop.web").output
+    root.create("urgent", microservice("alarm", priority=-7, preemption_policy="never", port=""))
+    assert "-7 displaces nobody" in cli("service", "show", "urgent.alarm").output
+
+
 def test_addresses(cli: CommandLine, root: RootApi, shop: dict[str, str]) -> None:
     root.create("more", microservice("gate", addresses={"rr_ip": "10.30.0.7", "instances": [{"from": "10.30.0.8"}]}))
     shown = " ".join(cli("service", "show", "more.gate").output.split())

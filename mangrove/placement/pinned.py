@@ -47,7 +47,7 @@ def place_on(
     """Whether an instance that belongs on one child only can go there. pin: see `Slot`.
 
     A cordoned child takes it: what belongs there was let in before. What it needs is judged by the last in the row, who
-    knows the node.
+    knows the node; those before only see that they promise no more than there is in all.
     """
     row = fleet.rows.get(pin[0])
     if row is None:
@@ -60,7 +60,10 @@ def place_on(
         return NoFit(f"{row.name}, which it belongs on, is quarantined, for reporting nonsense")
     if row.id in refused:
         return NoFit(f"refused by {row.name}: {refused[row.id].reason}")
-    obstacles = _obstacles(FILTERS, fleet, specification, row.number) if len(pin) == 1 else ""
+    if len(pin) > 1:
+        fits = specification.resources.fits_in(row.free)
+        return Chosen(row.id) if fits else NoFit(f"{row.name}, which it belongs on, has no room left in all")
+    obstacles = _obstacles(FILTERS, fleet, specification, row.number)
     return NoFit(f"it belongs on {row.name} alone: {obstacles}") if obstacles else Chosen(row.id)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ from mangrove.reconcile.brake import Brake
 from mangrove.roles.journal import Journal
 from mangrove.roles.ledger import Ledger
 from mangrove.roles.terms import Terms
-from mangrove.store.interface import Delete, Put, Store
+from mangrove.store.interface import Delete, Put, Store, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -332,7 +333,8 @@ class Children:
         gone = {f"{event.child}/{id}" for id in event.applied.removed}
         if event.applied.complete:  # also what was removed before this parent's last start
             kept = {f"{event.child}/{id}" for id in nodes}
-            gone |= {stored.id for stored in self._store.query(documents.NODES, "cluster", event.child)} - kept
+            with suppress(StoreUnavailable):  # else it is seen in the next session
+                gone |= {stored.id for stored in self._store.query(documents.NODES, "cluster", event.child)} - kept
         for key in sorted(gone):
             self._ledger.write(Delete(documents.NODES, key))
 

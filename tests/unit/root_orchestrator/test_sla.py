@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mangrove.base.errors import InvalidInput
 from mangrove.link.pace import Settings
+from mangrove.model.network import Egress
 from mangrove.model.resources import Resources
 from mangrove.model.specification import Constraint, Disconnect, Port, Specification, Volume
 from root_orchestrator.api.declared import DeclaredApplication
@@ -369,3 +370,33 @@ def _read_or_refuse(raw: Any) -> None:
 def test_a_service_too_large_to_be_told_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"microservices\[0\].*takes \d+ bytes, and at most 49152"):
         one(environment=[f"KEY{number}={'x' * 1000}" for number in range(60)])
+
+
+@pytest.mark.parametrize(
+    ("egress", "meant"),
+    [
+        ([], None),
+        (["none"], ()),
+        (["192.0.2.0/24"], (Egress("192.0.2.0/24"),)),
+        (["0.0.0.0/0:443/tcp", "::/0"], (Egress("0.0.0.0/0", "tcp", 443), Egress("::/0"))),
+        (
+            ["[2001:db8::/32]:53/udp", "10.0.0.0/8/tcp"],
+            (Egress("2001:db8::/32", "udp", 53), Egress("10.0.0.0/8", "tcp")),
+        ),
+    ],
+)
+def test_where_a_service_may_connect_to(egress: list[str], meant: object) -> None:
+    wiring = read_sla(sla("demo", microservice("web", egress=egress)))[0].services[0].wiring
+    assert wiring.egress == meant
+
+
+def test_addresses_that_are_wished_for() -> None:
+    addresses = {"rr_ip": "10.30.0.7", "closest_ip_v6": "auto", "instances": [{"from": "10.30.0.8", "start": 2}]}
+    wishes = read_sla(sla("demo", microservice("web", addresses=addresses)))[0].services[0].addresses
+    assert [(wish.policy, wish.version, wish.address, wish.number) for wish in wishes] == [
+        ("round_robin", 4, "10.30.0.7", None),
+        ("round_robin", 6, "", None),
+        ("closest", 4, "", None),
+        ("closest", 6, "", None),
+        ("instance", 4, "10.30.0.8", 2),
+    ]

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two attempts to save after one failed: soon enough when space is made, and hardly any load.
 SAVE_RETRY = 5.0
+#: Phases of what is on its way to run.
+_TO_START = frozenset({Phase.PULLING, Phase.STARTING, Phase.BACKING_OFF})
 
 
 class Engine:
@@ -343,7 +345,8 @@ class Engine:
         self._until = until
 
     def _give_addresses(self) -> None:
-        """What is to run here gets addresses as soon as there are some, and others when those are not ours any more."""
+        """What is to be started here gets addresses as soon as there are some, and others when its own are not ours any
+        more. What runs has the interface that it was started with: it has no other address until it is started anew."""
         changed = self._addresses.changed()
         if not self._addresses.available:
             if changed:
@@ -352,8 +355,7 @@ class Engine:
         taken: set[str] | None = None
         for life in list(self._lives.values()):
             record = life.record
-            has = bool(record.ipv4 or record.ipv6)
-            if record.phase not in HOLDING or (has and not (changed and not self._has(life))):
+            if record.phase not in _TO_START or not self._is_detached(life) or self._has(life):
                 continue
             if taken is None:
                 taken = {text for each in self._lives.values() for text in (each.record.ipv4, each.record.ipv6) if text}
@@ -365,6 +367,12 @@ class Engine:
             self._keep(replace(life, record=msgspec.structs.replace(record, ipv4=chosen[0], ipv6=chosen[1])))
         if changed:
             self._reports.touch(self._lives)
+
+    def _is_detached(self, life: Life) -> bool:
+        """Whether it is known to have no interface yet, nor one under way."""
+        flying = self._flying.get(life.record.attempt.id)
+        under_way = flying is not None and flying.kind in ("attach", "start")
+        return life.seen is not None and not life.running and not life.attached and not under_way
 
     def _has(self, life: Life) -> bool:
         return self._addresses.has(life.record)

@@ -323,6 +323,12 @@ def test_a_cluster_without_addresses_says_so_and_gets_them_when_there_are_some()
     for node in [each for each in site.nodes if each.cluster is rich]:
         node.crash()
         site.nodes.remove(node)
+    site.settle()
+    site.world.run(10.0)
+    for node in lost:
+        there = {instance.attempt for instance in site.plan(node).instances.values()}
+        for attempt in sorted(node.runtime.running - there):  # what ran before has no interface until it starts anew
+            node.runtime.crash(attempt)
     site.settle_network()
     assert set(site.granted(site.root).values()) == {poor.identity.id}
 

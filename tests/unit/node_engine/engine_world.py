@@ -44,6 +44,7 @@ class FakeRuntime:
         self.name = name
         self.things: dict[str, Thing] = {}
         self.workloads: dict[str, Workload] = {}
+        self.attached: dict[str, str] = {}  # attempt → the address that its interface was made with
         self.starts: Counter[str] = Counter()
         self.fault: RuntimeFault | None = None
         self.restarted_completed: list[str] = []
@@ -60,6 +61,7 @@ class FakeRuntime:
     def attach(self, workload: Workload) -> None:
         self._check()
         self._thing(workload.attempt)
+        self.attached[workload.attempt] = workload.ipv4
 
     def start(self, workload: Workload) -> Instance:
         self._check()

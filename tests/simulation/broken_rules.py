@@ -17,7 +17,7 @@ import pytest
 from cluster_orchestrator import desired as cluster_desired
 from cluster_orchestrator.cluster import Cluster
 from mangrove.base.digest import hex_of
-from mangrove.base.errors import NotFound
+from mangrove.base.errors import InvalidInput, NotFound
 from mangrove.link import parent as parent_link
 from mangrove.link import parent_events
 from mangrove.link.child import ChildLink
@@ -27,7 +27,9 @@ from mangrove.link.parent import ParentLink
 from mangrove.link.peer import Peer
 from mangrove.link.streams import ParentStreams
 from mangrove.link.sync import Replica, entry_hash
+from mangrove.model import validation
 from mangrove.model.attempt import Attempt
+from mangrove.model.choice import NoFit
 from mangrove.model.documents import PLACEMENTS, Given, Placement, Slot
 from mangrove.model.phases import ENDED, Phase
 from mangrove.model.specification import Specification
@@ -47,10 +49,12 @@ from mangrove.roles.children import Children
 from mangrove.roles.rollouts import Rollouts
 from mangrove.roles.slots import Slots
 from mangrove.roles.terms import Terms
+from mangrove.roles.view import FleetView
 from mangrove.store.interface import Put, Store, Stored, StoreUnavailable
 from node_engine.engine import Engine
 from node_engine.node import Node
 from root_orchestrator.api.desired import Desired
+from root_orchestrator.auth.users import Caller
 from tests.simulation.tree import Plan
 from tests.simulation.world import World
 
@@ -61,12 +65,14 @@ Break = Callable[[pytest.MonkeyPatch], None]
 class Rule:
     """numbers: of the invariants as which it may be caught; the first is the one that it is about.
 
-    plan: of trees in which what it takes to see it is not too rare; usually what any seed does.
+    plan: of trees in which what it takes to see it is not too rare; usually what any seed does. seed: one that sees it
+    early.
     """
 
     break_it: Break
     numbers: tuple[int, ...]
     plan: Plan | None = None
+    seed: int = 1
 
     @property
     def name(self) -> str:
@@ -76,9 +82,9 @@ class Rule:
 RULES: list[Rule] = []
 
 
-def breaks(*numbers: int, plan: Plan | None = None) -> Callable[[Break], Break]:
+def breaks(*numbers: int, plan: Plan | None = None, seed: int = 1) -> Callable[[Break], Break]:
     def remember(break_it: Break) -> Break:
-        RULES.append(Rule(break_it, numbers, plan))
+        RULES.append(Rule(break_it, numbers, plan, seed))
         return break_it
 
     return remember
@@ -116,7 +122,7 @@ def who_refused_once_is_never_asked_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parent_loop, "ASK_AGAIN", float("inf"))
 
 
-@breaks(1, 2)
+@breaks(1, 2, 7)
 def silence_is_never_noticed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ParentLink, "_silence", lambda self, peer: float("inf"))
 
@@ -211,7 +217,7 @@ def who_hears_its_parent_again_starts_what_it_had(patch: pytest.MonkeyPatch) -> 
 # -- 3: no orphans
 
 
-@breaks(3, 6, 8)
+@breaks(3, 4, 6, 8)
 def a_node_never_stops_what_is_not_assigned(patch: pytest.MonkeyPatch) -> None:
     next_step = child_loop.next_step
     patch.setattr(child_loop, "next_step", lambda life, wanted, moment, until: next_step(life, True, moment, until))
@@ -672,6 +678,56 @@ def what_fell_with_the_machine_is_left_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(child_loop, "next_step", after_a_boot)
 
 
+#: Trees in which clusters have nobody above them for long, and lose nodes meanwhile.
+ALONE = Plan(clusters=1, nodes=3, instances=6, fault_every=1.5, readers=0, often=("away past its lease", "cut off"))
+
+
+@breaks(7, plan=ALONE, seed=33)
+def a_cluster_decides_nothing_without_its_root(patch: pytest.MonkeyPatch) -> None:
+    work, decide = Cluster.work, Slots.decide
+    idle: set[int] = set()
+
+    def remember(self: Cluster) -> None:
+        (idle.discard if self.role.link.state == "settled" else idle.add)(id(self.parent._slots))
+        work(self)
+
+    def unless_alone(self: Slots, *arguments: Any, **options: Any) -> None:
+        if id(self) not in idle:
+            decide(self, *arguments, **options)
+
+    patch.setattr(Cluster, "work", remember)
+    patch.setattr(Slots, "decide", unless_alone)
+
+
+@breaks(7, plan=ALONE, seed=33)
+def a_cluster_waits_for_its_roots_consent(patch: pytest.MonkeyPatch) -> None:
+    """What it decided is not acted on before the root has heard of it."""
+    place = FleetView.place
+    work = Cluster.work
+
+    def remember(self: Cluster) -> None:
+        vars(self.parent._view)["alone"] = self.role.link.state != "settled"
+        work(self)
+
+    def refused(self: FleetView, *arguments: Any, **options: Any) -> Any:
+        return NoFit("the root is away") if vars(self).get("alone") else place(self, *arguments, **options)
+
+    patch.setattr(Cluster, "work", remember)
+    patch.setattr(FleetView, "place", refused)
+
+
+@breaks(7, plan=ALONE, seed=33)
+def silence_does_not_count_without_the_root(patch: pytest.MonkeyPatch) -> None:
+    work = Cluster.work
+
+    def anew(self: Cluster) -> None:
+        if self.role.link.state != "settled":
+            self.parent.link._count_anew(self.parent.clock.now())
+        work(self)
+
+    patch.setattr(Cluster, "work", anew)
+
+
 # -- 9: a child has no say in what belongs to others
 
 
@@ -694,6 +750,57 @@ def usage_counts_whoever_tells_it(patch: pytest.MonkeyPatch) -> None:
 @breaks(9)
 def all_children_have_one_key(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(World, "key", staticmethod(lambda identity: b"k" * 32))
+
+
+# -- 10: what is wrong is said, and changes nothing
+
+
+@breaks(10)
+def a_number_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    fit = validation.fit
+
+    def leaving_out(raw: Any, form: Any) -> Any:
+        try:
+            return fit(raw, form)
+        except InvalidInput as error:
+            service = raw["applications"][0]["microservices"][0]
+            known = {field: value for field, value in service.items() if not error.field.endswith(field)}
+            return fit({**raw, "applications": [{**raw["applications"][0], "microservices": [known]}]}, form)
+
+    patch.setattr("root_orchestrator.api.oakestra.sla.fit", leaving_out)
+
+
+@breaks(10)
+def an_answer_does_not_name_the_field(patch: pytest.MonkeyPatch) -> None:
+    initialise = InvalidInput.__init__
+    patch.setattr(InvalidInput, "__init__", lambda self, field, problem: initialise(self, "", problem))
+
+
+@breaks(10)
+def what_is_right_of_a_request_is_written(patch: pytest.MonkeyPatch) -> None:
+    create = Desired.create_applications
+
+    def one_by_one(self: Desired, caller: Any, declared: Any) -> None:
+        for application in declared:
+            create(self, caller, [application])
+
+    patch.setattr(Desired, "create_applications", one_by_one)
+
+
+@breaks(10)
+def a_number_that_is_not_there_is_removed(patch: pytest.MonkeyPatch) -> None:
+    remove = Desired.remove_instances
+
+    def silently(self: Desired, *arguments: Any) -> None:
+        with suppress(NotFound):
+            remove(self, *arguments)
+
+    patch.setattr(Desired, "remove_instances", silently)
+
+
+@breaks(9, seed=4)
+def a_stranger_is_not_told_apart(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Caller, "reaches", lambda self, owner, organization: True)
 
 
 # -- and by the names of the design

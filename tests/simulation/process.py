@@ -307,5 +307,5 @@ class ParentProcess(Process):
             self._deaf_since = now
         elif link.dropped == dropped and event.kind != GONE:
             peer = link.peers.get(event.child)
-            if peer is not None and (event.kind != HELLO or peer.heard == now):  # else a hello that was refused
+            if peer is not None and (event.kind != HELLO or peer.heard == self.clock.now()):  # else it was refused
                 self.heard[event.child] = now

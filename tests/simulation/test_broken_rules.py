@@ -12,11 +12,11 @@ from tests.simulation.listening import quiet
 from tests.simulation.tree import Tree, simulate
 from tests.simulation.world import InvariantBroken
 
-#: The rules that are hardest to see are caught by one seed in ten or so.
+#: Tried when a rule's own seed does not see it any more: those that are hardest to see are caught by one in ten or so.
 SEEDS = range(1, 81)
 
 #: Those that the simulator watches all the time.
-WATCHED = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12)
+WATCHED = range(1, 13)
 
 
 def test_each_watched_invariant_has_three_broken_rules() -> None:
@@ -28,12 +28,12 @@ def test_each_watched_invariant_has_three_broken_rules() -> None:
 def test_a_broken_rule_is_caught(rule: Rule, record_property: Callable[[str, object], None]) -> None:
     seed, broken = _first_caught(rule)
     assert broken.number in rule.numbers, "\n".join([str(broken), *broken.__notes__])
-    record_property("seeds", 1 + SEEDS.index(seed))
+    record_property("seed", seed)
     simulate(seed, rule.plan)  # and it is the broken rule that was noticed
 
 
 def _first_caught(rule: Rule) -> tuple[int, InvariantBroken]:
-    for seed in SEEDS:
+    for seed in (rule.seed, *SEEDS):
         with pytest.MonkeyPatch.context() as patch, quiet():
             rule.break_it(patch)
             try:

@@ -12,6 +12,7 @@ from mangrove.base.ids import is_id
 from mangrove.link import sync
 from mangrove.link.streams import GIVE_UP
 from mangrove.model.resources import Resources
+from tests.simulation.alone import Alone
 from tests.simulation.convergence import differences
 from tests.simulation.faults import Faults
 from tests.simulation.invariants import Watch
@@ -98,6 +99,7 @@ class Tree:
             Reader(self.world, self.root, random.Random(f"{seed} {number}"), lazy=number == 2, hasty=_HASTE[number])
             for number in range(plan.readers)
         ]
+        self.alone = Alone(self)
         self._storming = False
         for parent in self.parents:
             parent.after_step = partial(self.watch.parent_stepped, parent)
@@ -120,6 +122,8 @@ class Tree:
         for process in self.processes:
             self.world.later(self.rng.uniform(0, 2), process.start)
         self._repeat(1.0, self.watch.look)
+        self._repeat(1.0, self.alone.look)
+        self._repeat(10.0, lambda: self.users.blunder() if self._storming else None)
         self.world.run(4.0)
         self.users.declare(self.plan.services)
         self._back_up()

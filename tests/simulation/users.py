@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import Literal, get_args
 
 import msgspec
@@ -19,11 +20,13 @@ from root_orchestrator.api.desired import Desired
 from root_orchestrator.api.fleet import NoFleet
 from root_orchestrator.api.views import Views
 from root_orchestrator.auth.users import Caller
+from tests.simulation.blunders import Blunders
 from tests.simulation.disks import ShakyStore
 from tests.simulation.invariants import Watch
 from tests.simulation.processes import NODE_SIZE, NodeProcess, RootProcess
 from tests.simulation.world import World
 
+_APPLICATION = "app"
 _CALLER = Caller("u" * 24, "user", "o" * 24, ("Application_Provider",))
 
 
@@ -64,6 +67,8 @@ class Users:
         self._desired = Desired(store, catalog, world.new_id)
         self._changing = Changing(store, catalog, Views(store, catalog, NoFleet(), world.clock))
         self._declared: dict[str, DeclaredService] = {}
+        dice = random.Random(f"blunders {world.seed}")
+        self._blunders = Blunders(world, dice, self._desired, root.true_store, _CALLER, _APPLICATION)
 
     def declare(self, services: int) -> None:
         """The application; its second service runs once, its third is larger than any node, its fourth has a port, and
@@ -71,7 +76,7 @@ class Users:
         declared = [
             self._service(one_shot=n == 1, impossible=n == 2, port=n == 3, exclusive=n == 4) for n in range(services)
         ]
-        self._desired.create_applications(_CALLER, [DeclaredApplication("", "app", "ns", "", tuple(declared))])
+        self._desired.create_applications(_CALLER, [DeclaredApplication("", _APPLICATION, "ns", "", tuple(declared))])
         stored = self._root.true_store.load(SERVICES)
         self._application = str(stored[0].document["application"])
         self._services = [one.id for one in stored]
@@ -87,6 +92,12 @@ class Users:
             self._watch.wanted.difference_update(self._in_doubt)
             return
         self._root.guarded(lambda: None, self._root.life)
+
+    def blunder(self) -> None:
+        """One of them makes a mistake."""
+        if self._root.alive and not self._root.impostor and self._root.paused_until <= self._world.clock.now():
+            with suppress(StoreUnavailable):
+                self._blunders.make(self._services)
 
     def _say(self) -> None:
         """What is not acknowledged is not held against anybody; after a kill nobody knows what was done."""

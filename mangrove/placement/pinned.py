@@ -12,22 +12,29 @@ from mangrove.model.specification import Specification
 from mangrove.placement.filters import ATTRIBUTES, FILTERS
 from mangrove.placement.filters.direct import Clusters, Direct
 from mangrove.placement.filters.interface import Filter
+from mangrove.placement.filters.platform import Addons, Runtime
 from mangrove.placement.filters.where import Geo
 from mangrove.placement.fleet import Fleet
 
 #: What makes a node match: what it is and where it stands. What it has free at a moment does not, nor does latency,
 #: which is measured: instances would come and go with them.
 _OF_A_NODE: tuple[Filter, ...] = (*ATTRIBUTES, Geo())
+#: What runs there stays although these say no: what a runtime offers is away while its engine is started anew, and
+#: healthy containers may outlive that.
+_PASSING = (Runtime, Addons)
 #: A cluster's sums say nothing of a single node, so only its name counts.
 _OF_A_CLUSTER: tuple[Filter, ...] = (Direct(), Clusters())
 
 
-def matching(fleet: Fleet, specification: Specification) -> set[str]:
-    """Ids of the children that a system service belongs on; of clusters: those whose nodes come into question."""
+def matching(fleet: Fleet, specification: Specification, *, staying: bool = False) -> set[str]:
+    """Ids of the children that a system service belongs on; of clusters: those whose nodes come into question.
+
+    staying: where what runs already may stay, though they may lack something for a while.
+    """
     request, table = fleet.request(specification), fleet.table
     mask = np.ones(table.size, np.bool_)
     for condition in _conditions(fleet):
-        if condition.applies(request, fleet):
+        if condition.applies(request, fleet) and not (staying and isinstance(condition, _PASSING)):
             mask &= condition.check(request, fleet, slice(0, table.size))
     return {row.id for row in fleet.rows.values() if mask[row.number]}
 

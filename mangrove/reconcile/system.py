@@ -32,15 +32,16 @@ class Changes:
     slots: tuple[str, ...] = ()
 
 
-def verdict(*, matches: bool, live: bool, cordoned: bool, drained: bool, alone: bool) -> Verdict:
-    """What a node means. cordoned, drained: it or its cluster. alone: whether nothing but system services is there.
+def verdict(*, matches: bool, stays: bool, live: bool, cordoned: bool, drained: bool, alone: bool) -> Verdict:
+    """What a node means. stays: whether what runs there may stay, also where it does not match. cordoned, drained: it
+    or its cluster. alone: whether nothing but system services is there.
 
     A cordoned node gets none and keeps what it has. From one that is drained they go last, when all else has gone: what
     is moving away may still need what they do, such as to collect logs. Of one that is not heard nothing is concluded.
     """
-    if live and (not matches or (drained and alone)):
+    if live and (not (matches or stays) or (drained and alone)):
         return Verdict.UNWANTED
-    return Verdict.KEPT if cordoned or drained or not live else Verdict.WANTED
+    return Verdict.KEPT if cordoned or drained or not live or not matches else Verdict.WANTED
 
 
 def changes(

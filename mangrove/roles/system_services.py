@@ -188,9 +188,11 @@ class SystemServices:
     def _verdicts(self, service: Service, pinned: Mapping[Pin, int]) -> dict[Pin, Verdict]:
         specification = self._catalogue[service.specification]
         clusters, nodes = matching(self._clusters, specification), matching(self._nodes, specification)
+        staying = matching(self._nodes, specification, staying=True)
         return {
             pin: verdict(
                 matches=pin[0] in clusters and pin[1] in nodes,
+                stays=pin[0] in clusters and pin[1] in staying,
                 live=node.live,
                 cordoned=node.cordoned,
                 drained=node.drained,

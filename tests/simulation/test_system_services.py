@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from unittest.mock import patch
 
+import msgspec
 import pytest
 
 from mangrove.identity.join import cordon_child, revoke_child
@@ -163,3 +164,24 @@ def test_a_node_that_was_removed_while_the_root_was_away_is_gone_with_its_instan
         assert tree.world.run(60.0, lambda: [slot.pin[1] for slot in slots_of(tree, service)] == [stays.identity.id])
         listed = [stored.id.partition("/")[2] for stored in tree.root.true_store.load(NODES)]
         assert listed == [stays.identity.id]
+
+
+def test_a_node_whose_runtime_is_away_for_a_while_keeps_its_instance() -> None:
+    with quiet():
+        tree = Tree(3, Plan(clusters=1, nodes=2, readers=0))
+        for process in tree.processes:
+            process.start()
+        tree.world.run(4.0)
+        tree.users.declare(2)
+        service = declare(tree)
+        tree.root.guarded(lambda: None, tree.root.life)
+        assert tree.world.run(20.0, lambda: not lacks(tree, service)), lacks(tree, service)
+        link = tree.nodes[0].node.role.link
+        before, told = {slot.id for slot in slots_of(tree, service)}, link._capacity
+        link._capacity = lambda: msgspec.structs.replace(told(), runtimes=())
+        tree.world.run(15.0)
+        assert not lacks(tree, service), "its containers run on"
+        link._capacity = told
+        tree.world.run(15.0)
+        assert {slot.id for slot in slots_of(tree, service)} == before
+        assert not lacks(tree, service)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from mangrove.model.choice import Chosen, NoFit
 from mangrove.model.documents import Refusal
 from mangrove.model.resources import Resources
@@ -19,6 +21,19 @@ def test_matching_is_what_a_node_is_and_not_what_it_has_free() -> None:
     assert matching(fleet, SEA) == {"id-0", "id-2"}
     assert why_not(fleet, SEA, "id-1") == "needs label zone in sea: 1 node where none is set"
     assert why_not(fleet, SEA, "id-0") == ""
+
+
+def test_what_runs_stays_where_a_runtime_is_away_or_offers_less_but_not_where_an_operator_says_otherwise() -> None:
+    wanted = (Constraint("addons", names=("volume-driver/nfs",)), *SEA.constraints)
+    agent = msgspec.structs.replace(SEA, constraints=wanted)
+    fleet = nodes(
+        machine(labels={"zone": "sea"}, addons=("volume-driver/nfs",)),
+        machine(labels={"zone": "sea"}),
+        machine(labels={"zone": "sea"}, addons=("volume-driver/nfs",), runtimes=()),
+        machine(addons=("volume-driver/nfs",)),
+    )
+    assert matching(fleet, agent) == {"id-0"}
+    assert matching(fleet, agent, staying=True) == {"id-0", "id-1", "id-2"}
 
 
 def test_it_goes_there_or_nowhere_and_says_why() -> None:

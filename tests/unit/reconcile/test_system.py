@@ -30,7 +30,13 @@ def slot(number: int, pin: Pin) -> Slot:
 def test_what_a_node_means(
     matches: bool, live: bool, cordoned: bool, drained: bool, alone: bool, expected: Verdict
 ) -> None:
-    assert verdict(matches=matches, live=live, cordoned=cordoned, drained=drained, alone=alone) is expected
+    said = verdict(matches=matches, stays=False, live=live, cordoned=cordoned, drained=drained, alone=alone)
+    assert said is expected
+
+
+def test_a_node_that_lacks_something_for_a_while_keeps_what_it_has_and_gets_nothing() -> None:
+    assert verdict(matches=False, stays=True, live=True, cordoned=False, drained=False, alone=True) is Verdict.KEPT
+    assert verdict(matches=False, stays=True, live=True, cordoned=True, drained=True, alone=True) is Verdict.UNWANTED
 
 
 def test_a_node_without_gets_one_and_one_that_should_have_none_loses_it() -> None:

@@ -8,6 +8,7 @@ import secrets
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,8 +24,9 @@ _PORT = 53
 _TTL = 5
 #: Seconds for one resolver to answer, and how many are asked in turn: resolv.conf(5) knows no more than three.
 _FORWARD, _RESOLVERS = 2.0, 3
-#: Questions under way at once: each has a thread. More are refused, so that one instance cannot fill the node.
-_AT_ONCE = 64
+#: Questions under way at once: each has a thread. More are refused, so that the node is not filled; and of one asker a
+#: quarter, so that no instance keeps the others from asking.
+_AT_ONCE, _OF_ONE = 64, 16
 #: Seconds for a client to send its question over TCP.
 _SLOW = 5.0
 _LARGEST = 65535
@@ -42,7 +44,8 @@ class Dns:
         self._names: Names | None = None
         self._own: frozenset[str] = frozenset()
         self._sockets: dict[str, list[socket.socket]] = {}
-        self._room = threading.BoundedSemaphore(_AT_ONCE)
+        self._lock = threading.Lock()
+        self._asking: Counter[str] = Counter()  # address → its questions under way
 
     def follow(self, situation: Situation) -> None:
         """Answer as this situation says, at its gateways. An address that cannot be had is logged, and tried again."""
@@ -122,7 +125,7 @@ class Dns:
                 continue  # the next call finds out whether the socket was closed
             except OSError:
                 return
-            self._begin(self._datagram, opened, question, asker)
+            self._begin(asker[0], self._datagram, opened, question, asker)
 
     def _datagram(self, opened: socket.socket, question: bytes, asker: tuple[str, int]) -> None:
         answer = self.answer(question, asker[0], self._ask_by_datagram)
@@ -136,7 +139,7 @@ class Dns:
                 connection, asker = opened.accept()
             except OSError:
                 return
-            if not self._begin(self._connection, connection, asker[0]):
+            if not self._begin(asker[0], self._connection, connection, asker[0]):
                 connection.close()
 
     def _connection(self, connection: socket.socket, asker: str) -> None:
@@ -148,10 +151,12 @@ class Dns:
                     return
                 connection.sendall(struct.pack("!H", len(answer)) + answer)
 
-    def _begin(self, serve: Callable[..., None], *arguments: object) -> bool:
+    def _begin(self, asker: str, serve: Callable[..., None], *arguments: object) -> bool:
         """Serve in a thread, unless there are too many; returns whether it is."""
-        if not self._room.acquire(blocking=False):
-            return False
+        with self._lock:
+            if self._asking.total() >= _AT_ONCE or self._asking[asker] >= _OF_ONE:
+                return False
+            self._asking[asker] += 1
 
         def work() -> None:
             try:
@@ -159,14 +164,20 @@ class Dns:
             except Exception:
                 log.exception("a question of the DNS")
             finally:
-                self._room.release()
+                self._ended(asker)
 
         try:
             threading.Thread(target=work, name="dns question", daemon=True).start()
         except RuntimeError:  # the machine allows no more threads
-            self._room.release()
+            self._ended(asker)
             return False
         return True
+
+    def _ended(self, asker: str) -> None:
+        with self._lock:
+            self._asking[asker] -= 1
+            if not self._asking[asker]:
+                del self._asking[asker]
 
     def resolvers(self) -> list[str]:
         """The node's own, without us."""

@@ -132,6 +132,8 @@ def _to_node(situation: Situation) -> Iterator[str]:
         ip = _IP[family]
         if gateway := situation.gateways.get(family):
             yield f"iifname {_INSTANCES} {ip} daddr {gateway} meta l4proto {{ tcp, udp }} th dport 53 accept"
+            # To anybody else who sends packets there, the DNS would tell of all applications.
+            yield f"{ip} daddr {gateway} meta l4proto {{ tcp, udp }} th dport 53 goto refuse"
         yield f"{ip} saddr @ranges{family} " + ("icmp type echo-request" if family == 4 else _NEIGHBOURS) + " accept"
         yield f"{ip} saddr @ranges{family} goto refuse"
     yield f"iifname {_INSTANCES} drop"

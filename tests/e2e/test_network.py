@@ -219,6 +219,25 @@ def test_names(node: Machine) -> None:
             lookup(instance, name)
 
 
+def test_names_are_told_to_nobody_else(node: Machine) -> None:
+    """Who is neither an instance nor the node itself would be told of all applications."""
+    outside = type(node.host)("10.9.0.252", node.host.namespace.removesuffix("north"))
+    for command in ("address add 10.9.0.252/24 dev bridge", f"route add 10.18.1.1 via {node.host.address}"):
+        subprocess.run(["ip", "-n", outside.namespace, *command.split()], check=True)
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with outside.inside(), pytest.raises(OSError, match=r"(?i)refused|host|permi"):
+            _ask_names(kind)
+
+
+def _ask_names(kind: socket.SocketKind) -> None:
+    """Connected, so that a refusal is heard of at once."""
+    with socket.socket(socket.AF_INET, kind) as asking:
+        asking.settimeout(10.0)
+        asking.connect(("10.18.1.1", 53))
+        asking.send(bytes(DNSRecord.question("web.shop").pack()))
+        asking.recv(100)
+
+
 def test_junk_in_the_plan_is_refused_and_the_last_one_stays(node: Machine) -> None:
     client = node.instances["client"]
     good = node.plan

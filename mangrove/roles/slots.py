@@ -356,25 +356,31 @@ class Slots:
         (self._homeless.add if homeless else self._homeless.discard)(id)
 
     def _displace(self, by: Slot, attempts: tuple[str, ...], view: FleetView, wall: float) -> None:
-        """These make room for the slot `by`, in the same batch in which room is reserved for that."""
-        names, where = [], ""
+        """These make room for the slot `by`, in the same batch in which room is reserved for that.
+
+        Each owner is told of their own instances by name, and of the others only how important they are: they may be
+        somebody else's.
+        """
+        above, where, lower = self._priority(by.specification), "", set[int]()
         for attempt in attempts:
             id = self._slot_of[attempt]
-            slot, before = self.wanted.get(id), self.placements[id]
+            slot, before, priority = self.wanted.get(id), self.placements[id], self._priority(self._given(attempt))
             where = view.name(self._fleet.reservation(attempt)[0])
-            over = f"priority {self._priority(by.specification)} over {self._priority(self._given(attempt))}"
-            reason = f"displaced from {where} by {self._name(by)} ({over})"
+            reason = f"displaced from {where} by a more important instance (priority {above} over {priority})"
             after = displaced(before, attempt, view, reason, wall)
             self._place(id, after)
             self._ledger.write(Put(documents.PLACEMENTS, id, msgspec.to_builtins(after)))
             self._journal.tell("displaced", _subject(id, slot), f"{self._name(slot)} {reason}")
-            names.append(f"{self._name(slot)} ({over})")
+            log.info("%s is displaced from %s by %s", self._name(slot), where, self._name(by))
+            lower.add(priority)
             if slot is not None:
                 self._rollouts.decided(slot, before, after)
             self._homeless.add(id)
             self._dirty.add(id)
             self._wake_at(id, wall)
-        text = f"{self._name(by)} displaces {', '.join(names)} from {where}"
+        whom = f"{len(attempts)} less important instance{'' if len(attempts) == 1 else 's'}"
+        over = f"priority {above} over {', '.join(map(str, sorted(lower)))}"
+        text = f"{self._name(by)} displaces {whom} ({over}) from {where}"
         self._journal.tell("displaces", _subject(by.id, by), text)
 
     def _given(self, attempt: str) -> str:

@@ -26,7 +26,7 @@ class SlotMemory:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, Attempt] = {}
-        self._specifications: set[str] = set()
+        self._specifications: set[str] = set()  # those in the store that slots of `_known` name
 
     def load(self) -> Held | None:
         stored = self._store.get(documents.META, _ASSIGNMENT)
@@ -56,9 +56,10 @@ class SlotMemory:
                 },
             )
         ]
-        for digest, specification in held.specifications.items():
-            if digest not in self._specifications:
-                operations.append(Put(documents.SPECIFICATIONS, digest, msgspec.to_builtins(specification)))
+        needed = {attempt.specification for attempt in held.attempts.values()}
+        for digest in sorted((needed - self._specifications) & held.specifications.keys()):
+            specification = held.specifications[digest]
+            operations.append(Put(documents.SPECIFICATIONS, digest, msgspec.to_builtins(specification)))
         changed: list[tuple[Attempt, str]] = []
         for id, attempt in held.attempts.items():
             if self._known.get(id) != attempt:
@@ -72,7 +73,8 @@ class SlotMemory:
             with about(attempt.request):
                 log.info("%s.%d %s by the root, as %s", attempt.service, attempt.number, what, attempt.id)
         self._known = dict(held.attempts)
-        self._specifications |= held.specifications.keys()
+        # No others: what no slot names, housekeeping removes.
+        self._specifications = needed & (held.specifications.keys() | self._specifications)
 
 
 def _attempt(slot: Slot) -> Attempt:

@@ -40,6 +40,8 @@ class SlotMemory:
         found = self._store.get_many(documents.SPECIFICATIONS, needed)
         specifications = {digest: one.read(Specification) for digest, one in found.items()}
         self._specifications = set(specifications)
+        # What has lost its specification counts as not held: the root sees that, and sends both again.
+        self._known = {id: attempt for id, attempt in self._known.items() if attempt.specification in specifications}
         return Held(attempts=dict(self._known), specifications=specifications, **stored.document)
 
     def save(self, held: Held, removed: frozenset[str]) -> None:

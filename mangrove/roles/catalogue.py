@@ -23,6 +23,14 @@ class Catalogue:
         """A specification. Raises KeyError when the store has none of this digest."""
         return self._get(digest)[0]
 
+    def __contains__(self, digest: str) -> bool:
+        """Whether the store has it."""
+        try:
+            self._get(digest)
+        except KeyError:
+            return False
+        return True
+
     def json(self, digest: str) -> bytes:
         """A specification as it goes over the link. Raises KeyError."""
         return self._get(digest)[1]

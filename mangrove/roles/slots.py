@@ -314,6 +314,9 @@ class Slots:
         slot, before = self.wanted.get(id), self.placements.get(id)
         if slot is None and before is None:
             return
+        if slot is not None and slot.desired == "run" and slot.specification not in self._catalogue:
+            log.error("%s stays as it is: the store has lost its specification %s", id, slot.specification)
+            return  # until it is written again, with its slot
         wall = self._clock.wall()
         placement = self._unless_in_question(before or Placement(id), view, wall)
         now = self._rollouts.now(slot, placement, view, wall) if slot is not None else None

@@ -38,3 +38,16 @@ def test_what_is_wanted_again_after_its_specification_was_tidied_away_has_it() -
     found = SlotMemory(store).load()
     assert found is not None
     assert found.specifications == {WEB.digest: WEB}
+
+
+def test_what_has_lost_its_specification_is_asked_for_again() -> None:
+    store = MemoryStore("5" * 24)
+    SlotMemory(store).save(held("a"), frozenset())
+    store.apply([Delete(SPECIFICATIONS, WEB.digest)])
+    memory = SlotMemory(store)
+    found = memory.load()
+    assert found is not None
+    assert found.attempts == {}, "so its digest is another one than the root's"
+    memory.save(held("a"), frozenset())
+    assert store.get(SPECIFICATIONS, WEB.digest) is not None
+    assert [stored.document["desired"] for stored in store.load(SLOTS)] == ["run"]

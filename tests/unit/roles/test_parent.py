@@ -10,7 +10,18 @@ import pytest
 
 from mangrove.base.errors import Conflict
 from mangrove.link.transports.interface import Received
-from mangrove.model.documents import EVENTS, HOLDS, IDENTITIES, OBSERVED, PLACEMENTS, SLOTS, Event, Hold, Placement
+from mangrove.model.documents import (
+    EVENTS,
+    HOLDS,
+    IDENTITIES,
+    OBSERVED,
+    PLACEMENTS,
+    SLOTS,
+    SPECIFICATIONS,
+    Event,
+    Hold,
+    Placement,
+)
 from mangrove.model.phases import Phase
 from mangrove.model.resources import Resources
 from mangrove.store.interface import Delete, Put, StaleLease
@@ -405,3 +416,25 @@ def test_what_a_cluster_holds_stays_there_though_the_cluster_is_silent(house: Ho
     child.alive = False
     house.run(30.0)
     assert house.attempt(slot) == attempt
+
+
+def test_a_slot_without_its_specification_holds_up_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    house = House()
+    child = house.child("n1")
+    house.start()
+    lost = msgspec.structs.replace(WEB, name="lost")
+    first = house.want(0, specification=lost.digest)
+    second = house.want(1)
+    house.run(2.0)
+    assert set(child.statuses.ids) == {house.attempt(second)}
+    assert f"{first} stays as it is: the store has lost its specification" in caplog.text
+    house.write(Put(SPECIFICATIONS, lost.digest, msgspec.to_builtins(lost)))
+    house.want(0, specification=lost.digest)
+    house.run(2.0)
+    assert set(child.statuses.ids) == {house.attempt(first), house.attempt(second)}
+    house.write(Delete(SPECIFICATIONS, lost.digest))
+    house.start()
+    house.run(2.0)
+    house.want(0, "stop", lost.digest)
+    house.run(2.0)
+    assert set(child.statuses.ids) == {house.attempt(second)}

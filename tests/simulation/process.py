@@ -42,11 +42,12 @@ class WithStreams(Core, Protocol):
 class Death:
     """How a process dies at one of its next writes. power: with its machine, and all that is not synced.
 
-    now: whether it is time. then: called when it has happened.
+    until: when it is too late. now: whether it is time. then: called when it has happened.
     """
 
     moment: Moment
     power: bool
+    until: float
     now: Callable[[], bool]
     then: Callable[[], None]
 
@@ -74,6 +75,7 @@ class Process:
         self.cut_short = False
         self.after_step: Callable[[], None] = lambda: None
         self._wake = float("inf")
+        self._delayed: list[Callable[[], None]] = []  # what came while it stands still
 
     def core(self) -> WithStreams:
         raise NotImplementedError
@@ -93,6 +95,7 @@ class Process:
         self.alive = True
         self.started_at = self.world.clock.now()
         self.paused_until = 0.0
+        self._delayed = []
         self._wake = float("inf")
         self.world.note(f"{self.name} starts")
         if self.survives(self._begin):
@@ -123,14 +126,27 @@ class Process:
         """
         if not self.alive or self.life != life:
             return
-        now = self.world.clock.now()
-        if now < self.paused_until:
-            self.world.later(self.paused_until - now, lambda: self.guarded(action, life, streams=streams))
+        if self._delayed or self.world.clock.now() < self.paused_until:
+            if not self._delayed:
+                self._resume_later()
+            self._delayed.append(lambda: self.guarded(action, life, streams=streams))
         elif self.survives(action):
             if streams:
                 self._stream()
             else:
                 self.step()
+
+    def _resume_later(self) -> None:
+        self.world.later(self.paused_until - self.world.clock.now(), self._resume)
+
+    def _resume(self) -> None:
+        """Do what came while the process stood still, in that order."""
+        if self.world.clock.now() < self.paused_until:
+            self._resume_later()
+            return
+        delayed, self._delayed = self._delayed, []
+        for action in delayed:
+            action()
 
     def _stream(self) -> None:
         """A round of the thread of the streams; nothing that invariants are about changes in it."""

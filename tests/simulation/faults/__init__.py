@@ -15,7 +15,7 @@ from tests.simulation.faults.disks import Disks, Stores
 from tests.simulation.faults.identities import Identities, People
 from tests.simulation.faults.machines import Machines, Processes
 from tests.simulation.faults.network import Brokers, Network
-from tests.simulation.faults.theme import Chance, Force, Known, Link, Theme
+from tests.simulation.faults.theme import WAITS, Chance, Force, Known, Link, Theme
 from tests.simulation.under_way import under_way
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: How many faults wait for no message.
 _UNAIMED = 0.05
 #: A kind of message is rare when it was met by fewer than this many of the faults that others were met by: it gets a
-#: fault whenever it comes, up to so many before their time; twice as many if it comes in bursts.
+#: fault whenever it comes, up to so many before their time; and so many times more of them as it is scarce.
 _RARE, _AHEAD = 0.7, 6
 #: Kinds of messages at both levels.
 _KINDS = len(MESSAGES) * len(LEVELS)
@@ -32,9 +32,9 @@ _KINDS = len(MESSAGES) * len(LEVELS)
 #: rest: so many times as many faults shall meet it in a life in which it is spoken.
 _BURSTS: dict[str, dict[Level, float]] = {
     "down call": {"cluster": 1.0, "node": 2.0},
-    "up reply": {"cluster": 1.5, "node": 6.0},
-    "down bulk/stream": {"cluster": 1.0, "node": 2.0},
-    "up bulk/stream": {"cluster": 2.0, "node": 5.0},
+    "up reply": {"cluster": 1.5, "node": 3.0},
+    "down bulk/stream": {"cluster": 1.5, "node": 4.0},
+    "up bulk/stream": {"cluster": 2.0, "node": 2.0},
 }
 #: Faults that are tried at one message, until one finds something to strike.
 _TRIED = 6
@@ -95,12 +95,10 @@ class Faults:
         """A message is sent: whether it gets a fault that is due. Those get one that fewer faults met than others."""
         coverage = self.world.coverage
         level = coverage.levels[id]
-        met: float = coverage.met[message, level] * _KINDS
-        if message in _BURSTS:
-            met /= _BURSTS[message][level]
+        scarce = _BURSTS[message][level] if message in _BURSTS else 0.0
+        met = coverage.met[message, level] * _KINDS / (scarce or 1.0)
         bound = _RARE if self._due <= 0 else 1.0 + self._due / _DUE
-        ahead = 2 * _AHEAD if message in _BURSTS else _AHEAD
-        if self._due <= -ahead or met > coverage.met.total() * bound:
+        if self._due <= -_AHEAD * (1.0 + scarce) or met > coverage.met.total() * bound:
             return 0.0
         self._due -= 1
         drawn = self._drawn(message, level)
@@ -153,10 +151,10 @@ class Faults:
             self.during[""] += bool(busy)
             self.world.coverage.struck(known.name, force.links, force.seconds)
 
-        force = known.strike(Chance(child, now, struck))
-        if force is not None:
+        force = known.strike(Chance(child, until, now, struck))
+        if force is not None and force is not WAITS:
             struck(force)
-        return force is not None or known.waits
+        return force is not None
 
     def _bury(self) -> None:
         """Some seeds lose a node for good, or a whole cluster, or an operator gives the node up, too."""

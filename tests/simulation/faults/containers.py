@@ -6,7 +6,7 @@ from functools import partial
 
 from node_engine.operations import Operation
 from node_engine.runtimes.interface import Instance, RuntimeFault
-from tests.simulation.faults.theme import Chance, Force, Theme, fault
+from tests.simulation.faults.theme import WAITS, Chance, Force, Theme, fault
 from tests.simulation.processes import NodeProcess, Trip
 
 
@@ -21,7 +21,7 @@ class Containers(Theme):
             node.trips.clear()
             node.poke()
 
-    @fault("container dies", often=2.5)
+    @fault("container dies", often=5)
     def dies(self, chance: Chance) -> Force | None:
         node = self.a_busy_node(chance.link)
         if node is None:
@@ -32,7 +32,7 @@ class Containers(Theme):
         node.runtime.crash(attempt, self.rng.choice([1, 137]))
         return self.told_above(node)
 
-    @fault("container hangs on stop")
+    @fault("container hangs on stop", often=0.6)
     def hangs_on_stop(self, chance: Chance) -> Force | None:
         node = self.a_busy_node(chance.link)
         if node is None:
@@ -43,7 +43,7 @@ class Containers(Theme):
         self.after(seconds, lambda: node.hangs.discard(attempt))
         return self.told_above(node, seconds)
 
-    @fault("runtime lies")
+    @fault("runtime lies", often=0.8)
     def lies(self, chance: Chance) -> Force | None:
         """It says of one that runs that it has ended, or is not there; or of one that ended that it runs."""
         node = self.a_busy_node(chance.link)
@@ -72,20 +72,20 @@ class Containers(Theme):
         self.after(seconds, end)
         return self.told_above(node, seconds)
 
-    @fault("step of a runtime fails", often=6, waits=True)
+    @fault("step of a runtime fails", often=9, waits=True)
     def step_fails(self, chance: Chance) -> Force | None:
         """At the link's node, or at all that are behind it."""
         problem = RuntimeFault("it failed as planned", permanent=self.rng.random() < 0.4)
         for node in [chance.link] if isinstance(chance.link, NodeProcess) else self.nodes_of(chance.link):
             node.trips.append(Trip(problem, chance.now, partial(self._failed, chance, node)))
-        return None
+        return WAITS
 
     def _failed(self, chance: Chance, node: NodeProcess, operation: Operation) -> None:
         self.note(f"{operation.kind} of {operation.attempt[:6]} on {node.name} fails")
         self.tree.watch.ailed(node)
         chance.struck(self.told_above(node))
 
-    @fault("runtime away")
+    @fault("runtime away", often=0.9)
     def away(self, chance: Chance) -> Force | None:
         node = self.a_node(chance.link)
         if node.runtime.problem:

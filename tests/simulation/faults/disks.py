@@ -26,7 +26,7 @@ class Disks(Theme):
         for node in self.tree.nodes:
             node.disk.full = False
 
-    @fault("disk full")
+    @fault("disk full", often=0.8)
     def disk_full(self, chance: Chance) -> Force | None:
         """What is there can be read, and nothing can be written."""
         process = self.an_end(chance.link)
@@ -45,7 +45,7 @@ class Disks(Theme):
         self.after(seconds, empty)
         return self.around(process, seconds=seconds)
 
-    @fault("store away")
+    @fault("store away", often=0.8)
     def store_away(self, chance: Chance) -> Force | None:
         """A parent's store cannot be reached, as over a network."""
         return self._trouble(self.a_parent(chance.link), "all", self.seconds(0.1, 15.0))
@@ -62,7 +62,7 @@ class Disks(Theme):
         self.after(seconds, back)
         return self.around(process, seconds=seconds)
 
-    @fault("state damaged", often=1.5)
+    @fault("state damaged", often=2.5)
     def state_damaged(self, chance: Chance) -> Force | None:
         """A node's files are damaged: it forgets what became of its attempts, or that and what it shall run.
 
@@ -94,11 +94,11 @@ class Stores(Theme):
                 parent.crash()
                 self.false.give_back(parent)
 
-    @fault("empty store", often=1.5)
+    @fault("empty store", often=3)
     def empty_store(self, chance: Chance) -> Force | None:
         return self._exchange(chance, "empty")
 
-    @fault("foreign store", often=1.5)
+    @fault("foreign store", often=3)
     def foreign_store(self, chance: Chance) -> Force | None:
         """It knows the same children, and wants nothing of them."""
         return self._exchange(chance, "foreign")

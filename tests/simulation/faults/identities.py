@@ -40,7 +40,7 @@ class Identities(Theme):
                 self._copies.setdefault(node.name, []).append(node.disk.snapshot())
                 del self._copies[node.name][:-_COPIES]
 
-    @fault("device set back", often=2)
+    @fault("device set back", often=3)
     def set_back(self, chance: Chance) -> Force | None:
         """A node comes back with an old copy of its disk. Where it is refused, an operator brings the newest back."""
         node = self.a_node(chance.link)
@@ -78,7 +78,7 @@ class Identities(Theme):
         node.disk.set_back(copy)
         self.tree.watch.forgot(node, set_back=True)
 
-    @fault("device cloned")
+    @fault("device cloned", often=0.8)
     def cloned(self, chance: Chance) -> Force | None:
         """A copy of a node's disk runs on another machine, too, until an operator takes it away."""
         node = self.a_node(chance.link)
@@ -118,7 +118,7 @@ class People(Theme):
         super().__init__(tree, rng)
         self.adversary = Adversary(tree.world, rng)
 
-    @fault("attack from outside")
+    @fault("attack from outside", often=0.6)
     def outsider(self, chance: Chance) -> Force | None:
         """Somebody at a broker, who has no key, publishes what was said there once, and junk."""
         parent = chance.link.parent_process
@@ -127,16 +127,16 @@ class People(Theme):
             self.note(f"an adversary at the broker of {parent.name}: {attack}")
         return self.below(parent, 2.0) if attack else None
 
-    @fault("attack from inside", often=8)
+    @fault("attack from inside", often=60)
     def insider(self, chance: Chance) -> Force | None:
         """A child whose key somebody has speaks of what others run."""
         parent = chance.link.parent_process
-        alive = [one for one in self.tree.children_of(parent) if one.alive]
-        speaking = [one for one in alive if one.child_link.state == "settled"]
-        if len(alive) < 2 or not speaking or not parent.alive:
+        begun = [one for one in self.tree.children_of(parent) if one.life]
+        speaking = [one for one in begun if one.alive and one.child_link.state == "settled"]
+        if len(begun) < 2 or not speaking or not parent.alive:
             return None
         child = self.rng.choice(speaking)
-        others = [one for one in alive if one is not child]
+        others = [one for one in begun if one is not child]
         given = [placed.current for placed in parent.parent.placements.values() if placed.current is not None]
         foreign = sorted(one.attempt for one in given if one.child != child.identity.id)
         if not foreign:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.simulation.disks import Moment
-from tests.simulation.faults.theme import Chance, Force, Link, Theme, fault
+from tests.simulation.faults.theme import WAITS, Chance, Force, Link, Theme, fault
 from tests.simulation.process import Death, Process
 from tests.simulation.processes import ClusterProcess, NodeProcess
 from tests.simulation.world import SETTINGS
@@ -19,7 +19,7 @@ class Processes(Theme):
         for process in self.tree.processes:
             process.dies = None
 
-    @fault("killed")
+    @fault("killed", often=1.5)
     def killed(self, chance: Chance) -> Force | None:
         process = self.an_end(chance.link)
         if not process.alive:
@@ -32,19 +32,17 @@ class Processes(Theme):
     @fault("killed while writing", often=5, waits=True)
     def killed_while_writing(self, chance: Chance) -> Force | None:
         """Just before or after, or between writing and syncing, which for a process alone is all the same."""
-        self._dies(chance, self.rng.choice(("before", "unsynced", "synced")), power=False)
-        return None
+        return self._dies(chance, self.rng.choice(("before", "unsynced", "synced")), power=False)
 
     @fault("power lost while writing", often=5, waits=True)
     def power_lost_while_writing(self, chance: Chance) -> Force | None:
         """The machine goes down before what was written is synced, and mostly it is lost."""
-        self._dies(chance, "unsynced", power=True)
-        return None
+        return self._dies(chance, "unsynced", power=True)
 
-    def _dies(self, chance: Chance, moment: Moment, *, power: bool) -> None:
+    def _dies(self, chance: Chance, moment: Moment, *, power: bool) -> Force | None:
         process = self.an_end(chance.link)
-        if not process.alive or process.dies:
-            return
+        if not process.alive or (process.dies and process.dies.until > self.world.clock.now()):
+            return None
         kind = "loses power" if power else "is killed"
 
         def then() -> None:
@@ -53,14 +51,15 @@ class Processes(Theme):
                 self.tree.watch.excused |= process.runtime.running
             chance.struck(self.around(process))
 
-        process.dies = Death(moment, power, chance.now, then)
+        process.dies = Death(moment, power, chance.until, chance.now, then)
+        return WAITS
 
-    @fault("paused")
+    @fault("paused", often=0.8)
     def paused(self, chance: Chance) -> Force | None:
         """A process stands still; what it watches over goes on."""
         return self._pause(self.an_end(chance.link), self.seconds(0.1, 20.0))
 
-    @fault("parent paused for three leases")
+    @fault("parent paused for three leases", often=0.6)
     def parent_paused_for_three_leases(self, chance: Chance) -> Force | None:
         """And its children all this time speak to it."""
         return self._pause(chance.link.parent_process, 3 * SETTINGS.lease)
@@ -80,19 +79,19 @@ class Machines(Theme):
         for process in self.tree.processes:
             process.clock.drift(1.0)
 
-    @fault("reboot")
+    @fault("reboot", often=1.4)
     def reboot(self, chance: Chance) -> Force:
         """A machine goes down with all that runs on it."""
         return self._reboot(chance.link)
 
-    @fault("reboot without network")
+    @fault("reboot without network", often=1.5)
     def reboot_without_network(self, chance: Chance) -> Force:
         """It comes back, and for a while cannot speak to its parent."""
         felt = self._reboot(chance.link)
         self._without_network(chance.link)
         return felt
 
-    @fault("power cut of a site")
+    @fault("power cut of a site", often=1.3)
     def power_cut_of_a_site(self, chance: Chance) -> Force:
         """A cluster, its broker and all its nodes go down at once, and come back, some without the root."""
         cluster = chance.link if isinstance(chance.link, ClusterProcess) else chance.link.cluster
@@ -134,14 +133,14 @@ class Machines(Theme):
         machine.suspend(seconds)
         return self.around(machine, seconds=seconds)
 
-    @fault("wall clock jumps")
+    @fault("wall clock jumps", often=1.3)
     def wall_clock_jumps(self, chance: Chance) -> Force | None:
         process = self.an_end(chance.link)
         process.clock.ahead += self.rng.choice([-1e9, -3600.0, -20.0, 20.0, 3600.0, 1e8])
         self.note(f"the wall clock of {process.name} is {process.clock.ahead:+.0f} s off now")
         return self.around(process)
 
-    @fault("clock drifts")
+    @fault("clock drifts", often=0.5)
     def clock_drifts(self, chance: Chance) -> Force | None:
         """A machine's time runs a little faster or slower than true time, as much as the design allows."""
         process = self.an_end(chance.link)

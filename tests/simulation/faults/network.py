@@ -26,7 +26,7 @@ class Network(Theme):
         for parent in self.tree.parents:
             parent.broker.join_parent()
 
-    @fault("cut off")
+    @fault("cut off", often=1.2)
     def cut_off(self, chance: Chance) -> Force | None:
         """The connection breaks, the broker notices, and none can be made."""
         return self.isolate(self.world.cut_off, chance.link, "is cut off")
@@ -46,20 +46,20 @@ class Network(Theme):
         """What the child is told is lost, and it is heard."""
         return self.isolate(self.world.deaf, chance.link, "hears no more, and is heard")
 
-    @fault("away past its lease")
+    @fault("away past its lease", often=1.3)
     def away_past_its_lease(self, chance: Chance) -> Force | None:
         """The child is cut off until what it runs has been replaced, and then comes back with it."""
         seconds = SETTINGS.lease * self.seconds(1.2, 4.0)
         return self.isolate(self.world.cut_off, chance.link, "is cut off past its lease", seconds)
 
-    @fault("connection breaks")
+    @fault("connection breaks", often=1.5)
     def connection_breaks(self, chance: Chance) -> Force | None:
         """And can be made again at once."""
         self.note(f"the connection of {chance.link.name} breaks")
         chance.link.parent_process.broker.cut(chance.link.identity.id)
         return Force((chance.link.identity.id,))
 
-    @fault("parent cut from its broker")
+    @fault("parent cut from its broker", often=1.4)
     def parent_cut_from_its_broker(self, chance: Chance) -> Force | None:
         """All children stay connected, and speak to nobody."""
         parent = chance.link.parent_process
@@ -71,7 +71,7 @@ class Network(Theme):
         self.after(seconds, parent.broker.join_parent)
         return self.below(parent, seconds)
 
-    @fault("bad weather")
+    @fault("bad weather", often=0.7)
     def bad_weather(self, chance: Chance) -> Force | None:
         """All links lose, repeat and delay."""
         if self.world.weather is not CALM:
@@ -116,18 +116,18 @@ class Brokers(Theme):
             if not parent.broker.up:
                 parent.broker.start()
 
-    @fault("broker killed")
+    @fault("broker killed", often=1.3)
     def killed(self, chance: Chance) -> Force | None:
         """It forgets everybody, and what was on its way is lost."""
         return self._away(chance.link.parent_process, "is killed", lambda broker: broker.stop())
 
-    @fault("broker killed, with its memory")
+    @fault("broker killed, with its memory", often=1.2)
     def with_memory(self, chance: Chance) -> Force | None:
         """What was on its way is delivered after it is back, to whoever is connected then."""
         parent = chance.link.parent_process
         return self._away(parent, "is killed, and remembers", lambda broker: broker.stop(remembers=True))
 
-    @fault("broker stopped cleanly")
+    @fault("broker stopped cleanly", often=1.4)
     def stopped_cleanly(self, chance: Chance) -> Force | None:
         """The parent is told that the connections of all its children broke."""
         return self._away(chance.link.parent_process, "is stopped", lambda broker: broker.stop_cleanly())

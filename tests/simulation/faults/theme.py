@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 #: A link, by the child at its lower end.
 Link = ClusterProcess | NodeProcess
 
-#: A fault. It takes the chance and says where it is in force; None when there is nothing to strike, or when it waits
-#: for its moment, and will say so to the chance itself.
+#: A fault. It takes the chance and says where it is in force; None when there is nothing to strike, WAITS when its
+#: moment is still to come: then it will say so to the chance itself.
 Fault = Callable[["Chance"], "Force | None"]
 
 
@@ -29,11 +29,17 @@ class Force:
     seconds: float = 0.0
 
 
+#: Said by a fault that waits for its moment.
+WAITS = Force(())
+
+
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """Where a fault may strike. now: whether it may do so just now. struck: to be told by one that waited."""
+    """Where a fault may strike. until: when it is too late for that. now: whether it may do so just now. struck: to be
+    told by one that waited."""
 
     link: Link
+    until: float
     now: Callable[[], bool]
     struck: Callable[[Force], None]
 

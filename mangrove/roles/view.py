@@ -139,14 +139,21 @@ class FleetView:
         return answer
 
     def displace(self, slot: Slot, refused: Mapping[str, Refusal], avoid: frozenset[str]) -> Displacement | None:
-        avoid |= self._children.suspects | self._failing(slot.specification) | refused.keys()
+        """Where the service failed lately is the last choice, as in `place`; suspects are none: nobody is displaced
+        where word of it may not arrive."""
+        avoid |= self._children.suspects | refused.keys()
         if slot.pin:
             avoid |= self._fleet.rows.keys() - {slot.pin[0]}
-        question = (slot.specification, avoid)
+        shun = self._failing(slot.specification)
+        answer = self._displace(slot.specification, avoid | shun)
+        return self._displace(slot.specification, avoid) if answer is None and shun else answer
+
+    def _displace(self, specification: str, avoid: frozenset[str]) -> Displacement | None:
+        question = (specification, avoid)
         if question in self._immovable:
             return None
         began = perf_counter()
-        answer = displace(self._fleet, self._catalogue[slot.specification], avoid)
+        answer = displace(self._fleet, self._catalogue[specification], avoid)
         self.seconds += perf_counter() - began
         if answer is None:
             self._immovable.add(question)

@@ -35,6 +35,7 @@ class Node(TestedChild):
 
     def __init__(self, house: House, identity: Identity, cpu: int) -> None:
         self.wanted: set[str] = set()
+        self.ended: set[str] = set()
         super().__init__(house, identity, cpu)
 
     def _assigned(self, attempts: Mapping[str, Attempt], specifications: Mapping[str, Specification]) -> None:
@@ -42,18 +43,22 @@ class Node(TestedChild):
         assert len(attempts.keys() | self.running) * 1000 <= self.capacity.allocatable.cpu + self.larger, "never two"
         for id in attempts.keys() - self.statuses.ids:
             self.says(id, Phase.RUNNING)
-        if self.running - attempts.keys():
+        if self.statuses.ids - attempts.keys():
             self.house._later(self.stops_in, self._stop)
 
     #: What the large ones among its instances need beyond the thousand that all need.
     larger = 0
 
     def _stop(self) -> None:
-        self.statuses.change({}, self.running - self.wanted)
+        self.statuses.change({}, self.statuses.ids - self.wanted)
+
+    def fails(self, attempt: str) -> None:
+        self.ended.add(attempt)
+        self.says(attempt, Phase.FAILED, "exit code 1")
 
     @property
     def running(self) -> set[str]:
-        return set(self.statuses.ids)
+        return set(self.statuses.ids) - self.ended
 
 
 class Rivals(House):
@@ -78,6 +83,11 @@ class Rivals(House):
         """Slots that run, by their nodes' word."""
         up = set().union(*(child.statuses.ids for child in self.children if child.alive))
         return sorted(slot for slot in self.parent.placements if self.attempt(slot) in up)
+
+    def where(self, slot: str) -> Node:
+        """The node that runs a slot."""
+        [node] = [node for node in self.nodes if self.attempt(slot) in node.running]
+        return node
 
     def events(self, kind: str) -> list[str]:
         stored = sorted(self.disk.load(EVENTS), key=lambda one: one.revision)
@@ -245,6 +255,25 @@ def test_room_that_does_not_come_is_looked_for_elsewhere() -> None:
     house.run(ROOM_WITHIN + 5.0)
     assert house.attempt("s.2") in other.running
     assert len(house.events("displaced")) == 2
+    house.checked()
+
+
+def test_where_it_failed_others_make_room_only_when_that_helps_nowhere_else() -> None:
+    house = Rivals(1000, 1000)
+    house.deploy(HIGH, 0)
+    house.run(2.0)
+    first = house.where("s.0")
+    house.deploy(MIDDLE, 1)
+    house.deploy(WEB, 2)
+    house.run(2.0)
+    first.fails(house.attempt("s.0"))
+    house.run(10.0)
+    second = house.where("s.0")
+    assert second is not first, "although what is there is more important"
+    second.fails(house.attempt("s.0"))
+    house.run(10.0)
+    assert "s.0" in house.running(), "one failure on each is no reason to wait for half an hour"
+    assert len(house.events("displaced")) == 3, "by it, and one by what it displaced"
     house.checked()
 
 

@@ -28,7 +28,7 @@ def cluster_capacity(fleet: Fleet, version: int, position: Position | None) -> C
     # The root subtracts all that it has given to this cluster, so what is bound on other nodes must be in the sum, and
     # these nodes among those on which it counts host ports.
     busy = [row for row in rows if row.attempts and not row.open]
-    bound = sum((row.reserved for row in busy), NOTHING)
+    bound = sum((_bound(fleet, row) for row in busy), NOTHING)
     values, vague = _labels([row.capacity for row in usable])
     return Capacity(
         allocatable=sum((row.capacity.allocatable for row in usable), bound),
@@ -47,6 +47,15 @@ def cluster_capacity(fleet: Fleet, version: int, position: Position | None) -> C
         taints=_in_all([row.capacity.taints for row in usable]),
         addons=_union(row.capacity.addons for row in usable),
     )
+
+
+def _bound(fleet: Fleet, row: Row) -> Resources:
+    """What is reserved on a node: not more than it has, unless what stays there is more. While something leaves, its
+    room may be promised to what comes next, too."""
+    if not row.heard:
+        return row.reserved
+    going = (fleet.reservation(attempt)[1] for attempt, priority in row.yielding.items() if priority == GOING)
+    return row.reserved.at_most(row.capacity.allocatable.at_least(row.reserved - sum(going, NOTHING)))
 
 
 def _yielding(fleet: Fleet, usable: list[Row]) -> tuple[tuple[int, tuple[Resources, ...]], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -46,6 +46,21 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             self.gpus - other.gpus,
             self.vram - other.vram,
             _sum(self.counted, other.counted, -1) if self.counted or other.counted else (),
+        )
+
+    def at_most(self, other: Resources) -> Resources:
+        """Of each amount the lesser one."""
+        return self._each(min, other)
+
+    def at_least(self, other: Resources) -> Resources:
+        """Of each amount the greater one."""
+        return self._each(max, other)
+
+    def _each(self, choose: Callable[[int, int], int], other: Resources) -> Resources:
+        names = {one.name for one in (*self.counted, *other.counted)}
+        return Resources(
+            *(choose(getattr(self, field), getattr(other, field)) for field in FIELDS),
+            counted=counted({name: choose(self.count(name), other.count(name)) for name in names}),
         )
 
     def fits_in(self, room: Resources) -> bool:

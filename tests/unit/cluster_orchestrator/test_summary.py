@@ -13,7 +13,7 @@ from mangrove.model.position import Position
 from mangrove.model.resources import Resources, counted
 from mangrove.model.specification import Constraint, Port, Specification
 from mangrove.placement.engine import place
-from mangrove.placement.fleet import Fleet
+from mangrove.placement.fleet import GOING, Fleet
 from mangrove.placement.preemption import displace
 from mangrove.placement.request import kinds_of
 from tests.unit.placement.fleets import PLACES, Children, fleet_of, machine, nodes, specifications
@@ -137,3 +137,14 @@ def test_a_host_port_on_a_node_that_is_away_is_not_one_of_a_node_that_is_there()
     assert place(root, web) == Chosen("c")
     root.reserve("b", "c", web.resources, kinds_of(web))
     assert not isinstance(place(root, web), Chosen)
+
+
+def test_the_room_of_what_leaves_a_node_that_is_away_is_not_told_twice() -> None:
+    fleet, whole = nodes(machine(memory=4096), machine(memory=1024)), Resources(memory=4096)
+    fleet.reserve("leaves", "id-0", whole, priority=GOING)
+    fleet.reserve("comes", "id-0", whole)
+    fleet.set_live("id-0", False)
+    assert summed(fleet).allocatable.memory == 4096 + 1024
+    fleet.release("leaves")
+    fleet.update("id-0", machine(memory=2048))  # and what stays counts whole, as the root counts it
+    assert summed(fleet).allocatable.memory == 4096 + 1024

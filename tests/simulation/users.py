@@ -96,8 +96,9 @@ class Users:
     def blunder(self) -> None:
         """One of them makes a mistake."""
         if self._root.alive and not self._root.impostor and self._root.paused_until <= self._world.clock.now():
+            there = {one.id for one in self._root.true_store.load(SERVICES)}  # a deletion may be in doubt
             with suppress(StoreUnavailable):
-                self._blunders.make(self._services)
+                self._blunders.make([service for service in self._services if service in there])
 
     def _say(self) -> None:
         """What is not acknowledged is not held against anybody; after a kill nobody knows what was done."""

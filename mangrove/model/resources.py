@@ -59,8 +59,12 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     def _each(self, choose: Callable[[int, int], int], other: Resources) -> Resources:
         names = {one.name for one in (*self.counted, *other.counted)}
         return Resources(
-            *(choose(getattr(self, field), getattr(other, field)) for field in FIELDS),
-            counted=counted({name: choose(self.count(name), other.count(name)) for name in names}),
+            choose(self.cpu, other.cpu),
+            choose(self.memory, other.memory),
+            choose(self.disk, other.disk),
+            choose(self.gpus, other.gpus),
+            choose(self.vram, other.vram),
+            counted({name: choose(self.count(name), other.count(name)) for name in names}),
         )
 
     def fits_in(self, room: Resources) -> bool:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from mangrove.base.clock import SystemClock
+from mangrove.base.ids import new_id
 from node_engine import fuse as fuse_module
 from node_engine import fuse_process
 from node_engine.fuse import FuseFile
@@ -26,7 +27,8 @@ from tests.integration.links import wait_until
 from tests.integration.runtimes import IMAGE, INSTALLATION, load_image, remove_all, run, workload
 from tests.integration.test_process_runtime import PERMITTED
 
-NODE = "n1"
+#: Nobody else's: a fuse ends what has this id on the whole machine, where other tests run at the same time.
+NODE = new_id()
 #: Those that tests have used: the fuses are children of this process.
 STARTED: list[FuseFile] = []
 
